@@ -1,0 +1,26 @@
+//! The limits of what travels, each with what happens when it is reached.
+
+/// Bytes of a message's body. When reached: code 13 MESSAGE_ILLEGAL. RocketMQ's `maxMessageSize`.
+pub const BODY_SIZE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a message's properties string. When reached: code 13 MESSAGE_ILLEGAL. RocketMQ's i16 length.
+pub const PROPERTIES_SIZE_BYTES_MAX: usize = 32_767;
+
+/// Bytes of a topic name. When reached: code 29 INVALID_PARAMETER. RocketMQ's limit for ordinary topics.
+pub const TOPIC_NAME_SIZE_BYTES_MAX: usize = 127;
+
+/// Bytes of the name of a %RETRY% or %DLQ% topic, and of a group. When reached: code 29 INVALID_PARAMETER.
+pub const LONG_NAME_SIZE_BYTES_MAX: usize = 255;
+
+/// Bytes of one frame of either dialect, header included. When reached: the connection is closed before the body is
+/// read. RocketMQ's `com.rocketmq.remoting.frameMaxLength`.
+pub const FRAME_SIZE_BYTES_MAX: usize = 16 << 20;
+
+/// Messages in one native send frame. When reached: code 13 MESSAGE_ILLEGAL.
+pub const FRAME_MESSAGE_COUNT_MAX: usize = 65_535;
+
+/// Bytes of one record of the log, header included, whatever the segment size. When reached: code 13 MESSAGE_ILLEGAL.
+pub const RECORD_SIZE_BYTES_MAX: usize = (4 << 20) + (64 << 10);
+
+const _: () = assert!(BODY_SIZE_BYTES_MAX + PROPERTIES_SIZE_BYTES_MAX + 1024 < RECORD_SIZE_BYTES_MAX);
+const _: () = assert!(RECORD_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX);
