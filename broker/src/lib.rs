@@ -7,5 +7,6 @@
 //! * `control`, `server`: executors, listeners, the operations thread.
 
 pub mod disk;
+pub mod now;
 pub mod shard;
 pub mod store;

@@ -1,1 +1,2 @@
 //! The shard.
+pub mod io;

@@ -1,0 +1,189 @@
+//! What goes into a shard's step and what comes out: the seam between the state machine and its driver.
+//!
+//! One [`Input`] is one receive's worth of bytes, one completed disk operation, one message of the control plane, or the
+//! passing of time. [`Effects`] is the batch that one or more steps asked for; the driver carries it out and empties it.
+//! Bytes to send stay with the shard until the driver takes them ([`super::Shard::take_output`]), so that a slow
+//! connection costs a bounded amount and nothing is copied for a connection that is gone.
+
+use crate::disk::{Block, Completion, DiskOp};
+use ringmq_proto::message::Host;
+
+/// One connection of one shard. Chosen by the driver, never used again while the shard lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId {
+    /// A small number that may be used again after the connection is closed: an index into tables.
+    pub slot: u32,
+    /// Which user of the slot this is.
+    pub generation: u32,
+}
+
+/// What happens to a shard.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A client connected.
+    Opened {
+        /// The new connection.
+        connection: ConnectionId,
+        /// Where it comes from.
+        peer: Host,
+    },
+    /// One receive of a connection.
+    Received {
+        /// The connection.
+        connection: ConnectionId,
+        /// At least one byte; frames may start and end anywhere.
+        bytes: &'a [u8],
+    },
+    /// Everything that was taken for this connection has been handed to the kernel: more may be taken.
+    Drained {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// The connection is gone, by whoever's doing.
+    Closed {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A disk operation has ended.
+    Disk(Completion),
+    /// Everything that was ready has been given: if records wait and no commit is in flight, start one. Comes after
+    /// [`Effects::turn_wanted`], as soon as the driver has nothing else at hand.
+    Turn,
+    /// The time in [`Effects::wake_at_boot_ns`] has come (or any other: time passes with every input).
+    Tick,
+    /// A message of the control plane.
+    Control(ControlInput),
+    /// Stop cleanly: refuse new work, finish what is owed, then [`Effects::stopped`].
+    Stop,
+}
+
+/// What the control plane tells a shard. Never on the path of a send or a pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlInput {
+    /// A sibling shard of this process has this topic (or its tombstone): make the same here unless ours is as new.
+    TopicOfSibling(TopicNotice),
+    /// How the siblings fared with an explicit creation or deletion: names of those that failed, with why.
+    SiblingsAnswered {
+        /// From [`ControlOutput::TopicForSiblings`].
+        ticket: u64,
+        /// Shard names with one sentence each; empty when all succeeded.
+        failures: Vec<(String, String)>,
+    },
+    /// The operations thread asks for all topics (registration with the name servers).
+    ReportTopics,
+}
+
+/// A topic as the control plane carries it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicNotice {
+    /// Its name.
+    pub topic: String,
+    /// The highest version wins; a deletion is a version too.
+    pub version: u64,
+    /// Queues on each shard.
+    pub queue_count: u32,
+    /// RocketMQ's permission bits (2 write, 4 read).
+    pub perm: u32,
+    /// Lives on one shard only.
+    pub ordered: bool,
+    /// A tombstone.
+    pub deleted: bool,
+}
+
+/// What a shard tells the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlOutput {
+    /// A topic was applied here: siblings should have it too.
+    TopicForSiblings {
+        /// The topic.
+        notice: TopicNotice,
+        /// Comes back in [`ControlInput::SiblingsAnswered`] when somebody waits for the siblings' answers.
+        ticket: Option<u64>,
+    },
+    /// The topics of this shard changed (or were asked for): register with the name servers.
+    Topics(Vec<TopicNotice>),
+}
+
+/// Why a shard ends a connection; counted by reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CloseReason {
+    /// The first bytes are of no protocol that is spoken here.
+    UnknownProtocol,
+    /// A frame that breaks the protocol: length, kind, order.
+    BadFrame,
+    /// No preamble and hello in time.
+    HandshakeTimeout,
+    /// Nothing heard for too long.
+    IdleTimeout,
+    /// The client does not read its replies.
+    OutputFull,
+    /// The shard's memory for half-received frames is used up.
+    InputFull,
+    /// Answered, and nothing more to say (HTTP on this port).
+    Answered,
+    /// The shard is stopping or has failed.
+    Stopping,
+}
+
+/// Why a shard cannot go on. No reply that waited is sent; the driver closes the port and all connections.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Fatal(pub String);
+
+/// What a step asks for. The driver carries it out in this order and empties it.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Disk operations, in order of issue.
+    pub disk: Vec<DiskOp>,
+    /// Connections that have bytes to take; each at most once until taken.
+    pub output: Vec<ConnectionId>,
+    /// Connections to close, after their output has been offered to the kernel once.
+    pub close: Vec<(ConnectionId, CloseReason)>,
+    /// Connections from which nothing must be read until they are in `resume`.
+    pub pause: Vec<ConnectionId>,
+    /// Connections that may be read again.
+    pub resume: Vec<ConnectionId>,
+    /// To the control plane.
+    pub control: Vec<ControlOutput>,
+    /// Records wait for a commit: give [`Input::Turn`] when nothing else is at hand.
+    pub turn_wanted: bool,
+    /// When the shard next wants a [`Input::Tick`], in boot nanoseconds; `None` when it need not be woken.
+    pub wake_at_boot_ns: Option<u64>,
+    /// A clean stop is complete.
+    pub stopped: bool,
+    /// The shard has failed.
+    pub fatal: Option<Fatal>,
+}
+
+/// Bytes on their way to one connection, in order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Pieces, each sent whole before the next.
+    pub chunks: Vec<Chunk>,
+}
+
+/// One piece of output.
+#[derive(Debug)]
+pub enum Chunk {
+    /// Bytes that were encoded or copied for this connection.
+    Owned(Vec<u8>),
+    /// A slice of the log, sent in place.
+    Shared {
+        /// Holds the bytes.
+        block: Block,
+        /// The first of them.
+        start: usize,
+        /// How many.
+        length: usize,
+    },
+}
+
+impl Chunk {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Owned(bytes) => bytes,
+            Self::Shared { block, start, length } => &block[*start..*start + *length],
+        }
+    }
+}
