@@ -7,6 +7,7 @@
 //! * `control`, `server`: executors, listeners, the operations thread.
 
 pub mod disk;
+pub mod mutant;
 pub mod now;
 pub mod shard;
 pub mod store;

@@ -1,0 +1,137 @@
+//! Planted bugs: each a single wrong branch that the simulator has to find, so that a clean run means something.
+//!
+//! A hook is one line, `if mutant::active(Mutant::FlushSkipped) { … }`, at the place where a tired engineer would make
+//! the mistake. Without the cargo feature `mutants` [`active`] is a constant `false`: no branch is left in the broker
+//! that ships. With it, the simulator plants one mutant at a time, on its own thread.
+
+/// One planted bug. The list of [`Mutant::ALL`] is what `ringmq-sim mutants` has to kill.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mutant {
+    /// A reader sees records that were appended but not confirmed.
+    VisibleBeforeConfirmed,
+    /// The internal id of a deleted queue is given to a new one.
+    QueueIdUsedAgain,
+    /// A record of a MORE group is served although another of the group is damaged.
+    HalfGroupServed,
+    /// A commit header promises records that no flush has covered yet.
+    MarkAheadOfFlush,
+    /// A log that is opened for appending goes on with the epoch it had.
+    OldEpochContinued,
+    /// Appending starts before the superblock's promise is durable.
+    SuperblockNotFlushedFirst,
+    /// State is changed by records that are not confirmed.
+    ApplyAboveConfirmed,
+    /// The next queue offset forgets the unconfirmed tail.
+    NextOffsetFromConfirmed,
+    /// A failed write or flush of the log is taken for a success.
+    FlushFailureIgnored,
+    /// A failed flush of the log is tried again instead of stopping the shard.
+    FlushFailureRetried,
+    /// Commits are written without a flush.
+    FlushSkipped,
+    /// Commits that an older incarnation left beyond the cut are taken for the log's.
+    StaleTailAccepted,
+    /// Damage below the durable mark ends the log instead of being refused in place.
+    DamagedMiddleCut,
+    /// Recovery hands out the offset of the last message of a queue once more.
+    OffsetGivenTwice,
+    /// Replies leave when the commit is issued, not when it is durable.
+    AcknowledgedEarly,
+    /// A record's checksum leaves its last byte out.
+    ChecksumRangeShort,
+    /// The body's checksum of a commit is not compared.
+    CommitBodyUnchecked,
+    /// The checksum of the commit before is not compared.
+    PreviousChecksumUnchecked,
+    /// A new segment is used before its name is durable.
+    SegmentNameNotSynced,
+    /// A rolled segment starts one alignment unit late.
+    RollOffByOne,
+    /// Retention drops the state that only a dropped segment held.
+    RetentionDropsOwed,
+    /// A consume offset that is committed later but lower wins.
+    ConsumeOffsetFalls,
+    /// The queues of a deleted topic stay readable.
+    DeletedQueueReadable,
+    /// A held pull is answered with what is only appended.
+    LongPollWakesEarly,
+    /// A damaged record is reported as if nothing had ever been there.
+    DamageReportedAbsent,
+    /// A segment is recycled while a read of it is in flight.
+    RecycledUnderRead,
+    /// After a roll the last record of the old segment is missing in the queue index.
+    IndexForgetsAtRoll,
+    /// Recovery starts at the checkpoint without loading what the checkpoint covers for consume offsets.
+    OffsetsNotOwed,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        Self::VisibleBeforeConfirmed,
+        Self::QueueIdUsedAgain,
+        Self::HalfGroupServed,
+        Self::MarkAheadOfFlush,
+        Self::OldEpochContinued,
+        Self::SuperblockNotFlushedFirst,
+        Self::ApplyAboveConfirmed,
+        Self::NextOffsetFromConfirmed,
+        Self::FlushFailureIgnored,
+        Self::FlushFailureRetried,
+        Self::FlushSkipped,
+        Self::StaleTailAccepted,
+        Self::DamagedMiddleCut,
+        Self::OffsetGivenTwice,
+        Self::AcknowledgedEarly,
+        Self::ChecksumRangeShort,
+        Self::CommitBodyUnchecked,
+        Self::PreviousChecksumUnchecked,
+        Self::SegmentNameNotSynced,
+        Self::RollOffByOne,
+        Self::RetentionDropsOwed,
+        Self::ConsumeOffsetFalls,
+        Self::DeletedQueueReadable,
+        Self::LongPollWakesEarly,
+        Self::DamageReportedAbsent,
+        Self::RecycledUnderRead,
+        Self::IndexForgetsAtRoll,
+        Self::OffsetsNotOwed,
+    ];
+}
+
+/// Whether mutants can be planted in this build.
+pub const PLANTABLE: bool = cfg!(feature = "mutants");
+
+#[cfg(feature = "mutants")]
+mod planted {
+    use super::Mutant;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Whether `mutant` is planted on this thread.
+    #[inline]
+    pub fn active(mutant: Mutant) -> bool {
+        PLANTED.get() == Some(mutant)
+    }
+
+    /// Plants `mutant` on this thread, instead of the one before; `None` makes the broker right again.
+    pub fn plant(mutant: Option<Mutant>) {
+        PLANTED.set(mutant);
+    }
+}
+
+#[cfg(not(feature = "mutants"))]
+mod planted {
+    use super::Mutant;
+
+    /// Whether `mutant` is planted on this thread: never, in this build.
+    #[inline(always)]
+    pub const fn active(_mutant: Mutant) -> bool {
+        false
+    }
+}
+
+pub use planted::*;
