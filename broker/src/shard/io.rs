@@ -102,6 +102,15 @@ pub enum ControlOutput {
     },
     /// The topics of this shard changed (or were asked for): register with the name servers.
     Topics(Vec<TopicNotice>),
+    /// How [`ControlInput::TopicOfSibling`] ended here: applied (also when ours was as new), or why not.
+    SiblingTopicDone {
+        /// Its name.
+        topic: String,
+        /// The version that was offered.
+        version: u64,
+        /// One sentence, when it failed.
+        failure: Option<String>,
+    },
 }
 
 /// Why a shard ends a connection; counted by reason.

@@ -1,0 +1,58 @@
+//! What the operator chose for a shard's clients.
+
+use super::limits::Limits;
+
+/// Settings of one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The shard's own broker name, told in the hello.
+    pub broker_name: String,
+    /// Name and version of this program, told in the hello.
+    pub software: String,
+    /// Where HTTP is answered, for who sends HTTP to this port.
+    pub operations_address: Option<String>,
+    /// Opening a queue of a topic that does not exist may create the topic.
+    pub auto_create_topics: bool,
+    /// Queues that an automatically created topic gets over all shards of the broker.
+    pub topic_queue_count_default: u32,
+    /// Other shards of this process that share topics with this one.
+    pub sibling_count: u32,
+    /// Seeds the hash tables.
+    pub hash_seed: u64,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Queues that an automatically created topic gets on this shard: max(1, total / shards).
+    pub fn topic_queue_count_per_shard(&self) -> u32 {
+        (self.topic_queue_count_default / (self.sibling_count + 1)).max(1)
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            broker_name: "broker-a".into(),
+            software: concat!("ringmq-broker ", env!("CARGO_PKG_VERSION")).into(),
+            operations_address: None,
+            auto_create_topics: true,
+            topic_queue_count_default: 8,
+            sibling_count: 0,
+            hash_seed: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_topic_has_eight_queues_over_all_shards_and_at_least_one_on_each() {
+        let per_shard =
+            |shards: u32| Settings { sibling_count: shards - 1, ..Settings::default() }.topic_queue_count_per_shard();
+        assert_eq!([1, 2, 3, 8, 9, 64].map(per_shard), [8, 4, 2, 1, 1, 1]);
+    }
+}
