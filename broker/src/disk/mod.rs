@@ -10,6 +10,8 @@
 //! error.
 
 pub mod block;
+pub mod probe;
+pub mod ring;
 
 use std::fmt;
 
