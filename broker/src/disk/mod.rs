@@ -10,6 +10,7 @@
 //! error.
 
 pub mod block;
+pub mod prefetch;
 pub mod probe;
 pub mod ring;
 

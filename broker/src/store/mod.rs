@@ -1,2 +1,3 @@
 //! The store.
+pub mod cache;
 pub mod index;

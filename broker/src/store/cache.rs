@@ -1,0 +1,432 @@
+//! The block cache of a shard: every cold read of log segments and index runs goes through it, so that interleaved
+//! readers do not read the same bytes several times.
+//!
+//! A file is cut into blocks of a fixed size ([`block_size_bytes`]). A reader asks for a block with [`BlockCache::get`]; when
+//! it is not there, the load is wanted (once, however many ask), the reader parks, and tries again when
+//! [`BlockCache::loads_completed`] has changed. At most [`LOADS_IN_FLIGHT_MAX`] loads are in flight; the rest wait in the order
+//! in which they were asked, those that a reader waits for before those that are only read ahead. A load that fails is
+//! remembered until somebody asks for its block: the asker gets the error once, and the next one tries again.
+//!
+//! Eviction is second chance: a block that was just loaded for a reader survives the hand twice, one that was used since
+//! the hand passed survives it once. The budget is never below [`BUDGET_BYTES_MIN`], so a reader that needs two blocks at
+//! once gets both. Nothing here is durable, and the order of everything follows from the calls alone.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::disk::{Block, Completion, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName, OpId};
+
+/// Bytes of a cached block of a log segment.
+pub const SEGMENT_BLOCK_SIZE_BYTES: usize = 256 << 10;
+
+/// Bytes of a cached block of any other file: an index run's own block size.
+pub const RUN_BLOCK_SIZE_BYTES: usize = 64 << 10;
+
+/// Loads in flight. When reached: further loads wait their turn.
+pub const LOADS_IN_FLIGHT_MAX: usize = 8;
+
+/// Blocks that are read ahead of a sequential reader of a segment.
+pub const READ_AHEAD_BLOCK_COUNT: u64 = 4;
+
+/// Read-ahead loads that wait. When reached: the oldest is forgotten.
+pub const READ_AHEAD_WAITING_MAX: usize = 64;
+
+/// Failed loads that are remembered. When reached: the oldest is forgotten, and its asker would load it again.
+pub const FAILED_LOADS_MAX: usize = 256;
+
+/// The least budget: the loads in flight and as many blocks again, so that nothing is evicted before it was looked at.
+pub const BUDGET_BYTES_MIN: usize = 2 * LOADS_IN_FLIGHT_MAX * SEGMENT_BLOCK_SIZE_BYTES;
+
+/// How often the hand passes over a block that was loaded for a reader who has not come back for it.
+const CHANCES_WHEN_LOADED: u8 = 2;
+
+/// The unit of reads: lengths asked of the disk are multiples of it.
+const READ_UNIT_BYTES: usize = 4096;
+
+/// Bytes of the blocks that `file` is cut into.
+pub const fn block_size_bytes(file: FileName) -> usize {
+    match file {
+        FileName::Segment(_) => SEGMENT_BLOCK_SIZE_BYTES,
+        _ => RUN_BLOCK_SIZE_BYTES,
+    }
+}
+
+/// One block of one file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The file.
+    pub file: FileName,
+    /// Which of its blocks: byte `number * block_size_bytes(file)` is the first.
+    pub number: u64,
+}
+
+impl Place {
+    /// The block of `file` that holds the byte at `offset`.
+    pub fn of(file: FileName, offset: u64) -> Self {
+        Self { file, number: offset / block_size_bytes(file) as u64 }
+    }
+
+    /// The first byte of the block in its file.
+    pub fn start(self) -> u64 {
+        self.number * block_size_bytes(self.file) as u64
+    }
+}
+
+/// A block that is there: `block[..length]` are bytes of the file.
+#[derive(Clone, Debug)]
+pub struct Cached {
+    /// Holds the bytes; the holder keeps them alive beyond eviction.
+    pub block: Block,
+    /// How many of them are valid: at least what was asked for.
+    pub length: usize,
+}
+
+/// Why a block is not given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// It is being loaded: try again after [`BlockCache::loads_completed`] has changed.
+    NotYet,
+    /// The load failed. Said once; asking again loads again.
+    Failed(DiskError),
+    /// The bytes do not pass the asker's check: what it said. The block is dropped; asking again loads again.
+    Damaged(String),
+}
+
+#[derive(Debug)]
+enum Entry {
+    Resident(u32),
+    /// Waits for its turn; `demanded`: in the queue of those that a reader waits for.
+    Wanted {
+        length: usize,
+        demanded: bool,
+    },
+    Loading {
+        demanded: bool,
+    },
+    Failed(DiskError),
+}
+
+#[derive(Debug)]
+struct Slot {
+    place: Place,
+    block: Block,
+    length: usize,
+    chances: u8,
+    checked: bool,
+    /// The blocks after this one were already wanted on its behalf.
+    read_ahead: bool,
+}
+
+#[derive(Debug)]
+struct Load {
+    id: OpId,
+    place: Place,
+    length: usize,
+    /// The file was forgotten meanwhile: the bytes are of no use.
+    forgotten: bool,
+}
+
+/// The cache of one shard.
+#[derive(Debug)]
+pub struct BlockCache {
+    budget_bytes: usize,
+    resident_bytes: usize,
+    entries: HashMap<Place, Entry, FixedState>,
+    slots: Vec<Option<Slot>>,
+    slots_free: Vec<u32>,
+    hand: usize,
+    demanded: VecDeque<Place>,
+    ahead: VecDeque<Place>,
+    in_flight: Vec<Load>,
+    failed: VecDeque<Place>,
+    loads_completed: u64,
+}
+
+impl BlockCache {
+    /// A cache of at most `budget_bytes` of blocks, but at least [`BUDGET_BYTES_MIN`]. `hash_seed` comes from outside.
+    pub fn new(budget_bytes: usize, hash_seed: u64) -> Self {
+        Self {
+            budget_bytes: budget_bytes.max(BUDGET_BYTES_MIN),
+            resident_bytes: 0,
+            entries: HashMap::with_hasher(FixedState::with_seed(hash_seed)),
+            slots: Vec::new(),
+            slots_free: Vec::new(),
+            hand: 0,
+            demanded: VecDeque::new(),
+            ahead: VecDeque::new(),
+            in_flight: Vec::new(),
+            failed: VecDeque::new(),
+            loads_completed: 0,
+        }
+    }
+
+    /// The block at `place`, of which the caller needs the first `needed_bytes`. `valid_end` is the end of what may be read
+    /// of the file (what has been written): bytes beyond it are neither loaded nor given, and a block that was loaded while
+    /// the end was lower is loaded again when more of it is needed.
+    ///
+    /// # Errors
+    /// [`Miss::NotYet`] after the load is wanted; [`Miss::Failed`] when it was tried and failed.
+    ///
+    /// # Panics
+    /// When more is needed than lies in the block below `valid_end`: the caller's arithmetic is wrong.
+    pub fn get(&mut self, place: Place, needed_bytes: usize, valid_end: u64) -> Result<Cached, Miss> {
+        self.get_checked(place, needed_bytes, valid_end, |_| Ok(()))
+    }
+
+    /// As [`BlockCache::get`], for blocks that carry a checksum of their own: `check` sees the valid bytes once after each
+    /// load, before anybody is given them.
+    ///
+    /// # Errors
+    /// As [`BlockCache::get`], and [`Miss::Damaged`] with what `check` said.
+    pub fn get_checked(
+        &mut self,
+        place: Place,
+        needed_bytes: usize,
+        valid_end: u64,
+        check: impl FnOnce(&[u8]) -> Result<(), String>,
+    ) -> Result<Cached, Miss> {
+        let available_bytes = available_bytes(place, valid_end);
+        assert!(
+            needed_bytes <= available_bytes,
+            "{needed_bytes} bytes needed of {available_bytes} at {place:?}, end {valid_end}"
+        );
+        let index = self.resident(place, needed_bytes, available_bytes);
+        let index = match index {
+            Ok(index) => index,
+            Err(miss) => {
+                self.read_ahead(place, valid_end);
+                return Err(miss);
+            }
+        };
+        let slot = self.slots[index as usize].as_mut().expect("a resident block has a slot");
+        slot.chances = slot.chances.max(1);
+        if !slot.checked {
+            if let Err(why) = check(&slot.block[..slot.length]) {
+                self.evict(index);
+                return Err(Miss::Damaged(why));
+            }
+            slot.checked = true;
+        }
+        let cached = Cached { block: slot.block.clone(), length: slot.length };
+        if !std::mem::replace(&mut slot.read_ahead, true) {
+            self.read_ahead(place, valid_end);
+        }
+        Ok(cached)
+    }
+
+    /// Starts wanted loads while fewer than [`LOADS_IN_FLIGHT_MAX`] are in flight.
+    pub fn take_ops(&mut self, next_id: &mut impl FnMut() -> OpId, out: &mut Vec<DiskOp>) {
+        while self.in_flight.len() < LOADS_IN_FLIGHT_MAX {
+            let (place, queue_demanded) = match (self.demanded.pop_front(), self.ahead.is_empty()) {
+                (Some(place), _) => (place, true),
+                (None, false) => (self.ahead.pop_front().expect("not empty"), false),
+                (None, true) => return,
+            };
+            let Some(Entry::Wanted { length, demanded }) = self.entries.get(&place) else { continue };
+            let (length, demanded) = (*length, *demanded);
+            if demanded != queue_demanded {
+                continue; // It moved to the other queue.
+            }
+            self.entries.insert(place, Entry::Loading { demanded });
+            let id = next_id();
+            self.in_flight.push(Load { id, place, length, forgotten: false });
+            let length = length.next_multiple_of(READ_UNIT_BYTES);
+            out.push(DiskOp { id, kind: DiskOpKind::Read { file: place.file, offset: place.start(), length } });
+        }
+    }
+
+    /// Takes the completion of one of our loads, leaving [`DiskDone::Done`] in its place; false when it is not ours.
+    pub fn on_disk(&mut self, completion: &mut Completion) -> bool {
+        let Some(index) = self.in_flight.iter().position(|load| load.id == completion.id) else {
+            return false;
+        };
+        let load = self.in_flight.remove(index);
+        let result = std::mem::replace(&mut completion.result, Ok(DiskDone::Done));
+        self.loads_completed += 1;
+        if load.forgotten {
+            return true;
+        }
+        let Some(Entry::Loading { demanded }) = self.entries.remove(&load.place) else {
+            unreachable!("a load in flight is known as such")
+        };
+        match result {
+            Ok(DiskDone::Read { block, length }) if length >= load.length => {
+                self.insert(load.place, block, load.length, demanded);
+            }
+            // Read-ahead that nobody waits for may be tried again by whoever needs it.
+            _ if !demanded => {}
+            Err(error) => self.remember_failure(load.place, error),
+            Ok(done) => {
+                let detail = match done {
+                    DiskDone::Read { length, .. } => format!("{length} of {} bytes", load.length),
+                    DiskDone::Done => "no bytes".into(),
+                };
+                let detail = format!("read {} at {}: {detail}", load.place.file.path(), load.place.start());
+                self.remember_failure(load.place, DiskError { kind: DiskErrorKind::Io, detail });
+            }
+        }
+        true
+    }
+
+    /// Counts loads that ended, well or not: when it has changed, parked readers may try again.
+    pub fn loads_completed(&self) -> u64 {
+        self.loads_completed
+    }
+
+    /// Whether [`BlockCache::take_ops`] would have something to start.
+    pub fn has_wanted(&self) -> bool {
+        self.in_flight.len() < LOADS_IN_FLIGHT_MAX && !(self.demanded.is_empty() && self.ahead.is_empty())
+    }
+
+    /// Whether a load of `file` is in flight: until then it must not be removed or reused.
+    pub fn is_loading(&self, file: FileName) -> bool {
+        self.in_flight.iter().any(|load| load.place.file == file)
+    }
+
+    /// Drops everything of `file`: it was removed, truncated or reused. What readers hold stays alive; loads in flight
+    /// will be ignored.
+    pub fn forget(&mut self, file: FileName) {
+        for index in 0..self.slots.len() {
+            if self.slots[index].as_ref().is_some_and(|slot| slot.place.file == file) {
+                self.evict(u32::try_from(index).expect("slots are counted in u32"));
+            }
+        }
+        for queue in [&mut self.demanded, &mut self.ahead, &mut self.failed] {
+            queue.retain(|place| {
+                let keep = place.file != file;
+                if !keep {
+                    self.entries.remove(place);
+                }
+                keep
+            });
+        }
+        for load in &mut self.in_flight {
+            if load.place.file == file && !load.forgotten {
+                load.forgotten = true;
+                self.entries.remove(&load.place);
+            }
+        }
+    }
+
+    /// Bytes of the blocks that are held.
+    pub fn resident_bytes(&self) -> usize {
+        self.resident_bytes
+    }
+
+    /// The slot of a block that is there with enough bytes; otherwise its load is wanted.
+    fn resident(&mut self, place: Place, needed_bytes: usize, available_bytes: usize) -> Result<u32, Miss> {
+        match self.entries.get_mut(&place) {
+            Some(Entry::Resident(index)) => {
+                let index = *index;
+                if self.slots[index as usize].as_ref().is_some_and(|slot| slot.length >= needed_bytes) {
+                    return Ok(index);
+                }
+                self.evict(index);
+            }
+            Some(Entry::Wanted { length, demanded }) => {
+                *length = (*length).max(available_bytes);
+                if !std::mem::replace(demanded, true) {
+                    self.demanded.push_back(place);
+                }
+                return Err(Miss::NotYet);
+            }
+            Some(Entry::Loading { demanded }) => {
+                *demanded = true;
+                return Err(Miss::NotYet);
+            }
+            Some(Entry::Failed(_)) => {
+                let Some(Entry::Failed(error)) = self.entries.remove(&place) else { unreachable!("seen above") };
+                self.failed.retain(|failed| *failed != place);
+                return Err(Miss::Failed(error));
+            }
+            None => {}
+        }
+        self.entries.insert(place, Entry::Wanted { length: available_bytes, demanded: true });
+        self.demanded.push_back(place);
+        Err(Miss::NotYet)
+    }
+
+    /// Wants the blocks after `place` when the reader of a segment seems to go through it in order.
+    fn read_ahead(&mut self, place: Place, valid_end: u64) {
+        if !matches!(place.file, FileName::Segment(_)) {
+            return;
+        }
+        let before = place.number.checked_sub(1).map(|number| Place { number, ..place });
+        if before.is_some_and(|before| !self.entries.contains_key(&before)) {
+            return;
+        }
+        for number in place.number + 1..=place.number + READ_AHEAD_BLOCK_COUNT {
+            let next = Place { number, ..place };
+            let length = available_bytes(next, valid_end);
+            if length < block_size_bytes(place.file) {
+                return; // A block that is still growing would soon be loaded again.
+            }
+            if self.entries.contains_key(&next) {
+                continue;
+            }
+            if self.ahead.len() == READ_AHEAD_WAITING_MAX {
+                let oldest = self.ahead.pop_front().expect("full");
+                if matches!(self.entries.get(&oldest), Some(Entry::Wanted { demanded: false, .. })) {
+                    self.entries.remove(&oldest);
+                }
+            }
+            self.entries.insert(next, Entry::Wanted { length, demanded: false });
+            self.ahead.push_back(next);
+        }
+    }
+
+    fn insert(&mut self, place: Place, block: Block, length: usize, demanded: bool) {
+        while self.resident_bytes > 0 && self.resident_bytes + block.len() > self.budget_bytes {
+            self.advance_hand();
+        }
+        self.resident_bytes += block.len();
+        let chances = if demanded { CHANCES_WHEN_LOADED } else { 1 };
+        let slot = Slot { place, block, length, chances, checked: false, read_ahead: false };
+        let index = match self.slots_free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = Some(slot);
+                index
+            }
+            None => {
+                self.slots.push(Some(slot));
+                u32::try_from(self.slots.len() - 1).expect("slots are counted in u32")
+            }
+        };
+        self.entries.insert(place, Entry::Resident(index));
+    }
+
+    fn advance_hand(&mut self) {
+        self.hand = (self.hand + 1) % self.slots.len();
+        let Some(slot) = &mut self.slots[self.hand] else { return };
+        if slot.chances > 0 {
+            slot.chances -= 1;
+            return;
+        }
+        self.evict(u32::try_from(self.hand).expect("slots are counted in u32"));
+    }
+
+    fn evict(&mut self, index: u32) {
+        let slot = self.slots[index as usize].take().expect("only taken slots are evicted");
+        self.resident_bytes -= slot.block.len();
+        self.slots_free.push(index);
+        self.entries.remove(&slot.place);
+    }
+
+    fn remember_failure(&mut self, place: Place, error: DiskError) {
+        if self.failed.len() == FAILED_LOADS_MAX
+            && let Some(oldest) = self.failed.pop_front()
+        {
+            self.entries.remove(&oldest);
+        }
+        self.failed.push_back(place);
+        self.entries.insert(place, Entry::Failed(error));
+    }
+}
+
+/// Bytes of the block at `place` below `valid_end`.
+fn available_bytes(place: Place, valid_end: u64) -> usize {
+    let rest = valid_end.saturating_sub(place.start());
+    usize::try_from(rest).unwrap_or(usize::MAX).min(block_size_bytes(place.file))
+}

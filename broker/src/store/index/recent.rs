@@ -1,0 +1,350 @@
+//! The recent entries: those that no run holds yet, by queue, in memory.
+//!
+//! Queue ids are dense and allocated upwards, so queues live in a table of pages of [`PAGE_QUEUE_COUNT`]. A queue costs 32
+//! bytes while it has no recent entries. Its entries are a tail that grows by doubling up to [`CHUNK_ENTRY_COUNT`], and full
+//! chunks before it: no queue's growth ever copies more than one chunk, and dropping a prefix frees whole chunks. A
+//! page whose queues were all removed is freed; ids are never used again.
+
+use std::collections::VecDeque;
+
+use ringmq_proto::ids::{LogPosition, QueueId};
+
+use super::entry::{ENTRY_SIZE_BYTES, IndexEntry};
+use crate::disk::prefetch::prefetch;
+
+/// Queues of a page.
+pub(super) const PAGE_QUEUE_COUNT: usize = 1024;
+
+/// Entries of a full chunk (4 KiB).
+pub(super) const CHUNK_ENTRY_COUNT: usize = 128;
+
+const WORD_COUNT: usize = PAGE_QUEUE_COUNT / 64;
+
+/// Chunks before the tail, each full.
+struct Full {
+    chunks: VecDeque<Box<[IndexEntry; CHUNK_ENTRY_COUNT]>>,
+    /// Leading entries of the first chunk that were dropped.
+    dropped: usize,
+}
+
+/// The recent entries of one queue, in the order of offsets, positions and times alike.
+#[derive(Default)]
+#[repr(align(32))]
+pub(super) struct Recent {
+    tail: Vec<IndexEntry>,
+    full: Option<Box<Full>>,
+}
+
+const _: () = assert!(size_of::<Recent>() == 32);
+
+struct Page {
+    queues: [Recent; PAGE_QUEUE_COUNT],
+    /// Queues with memory for entries.
+    occupied: [u64; WORD_COUNT],
+    /// Queues that were removed.
+    removed: [u64; WORD_COUNT],
+}
+
+enum PageSlot {
+    /// No queue of it was seen yet.
+    Absent,
+    Live(Box<Page>),
+    /// All its queues were removed.
+    Gone,
+}
+
+/// The recent entries of all queues.
+#[derive(Default)]
+pub(super) struct RecentTable {
+    pages: Vec<PageSlot>,
+    entry_count: usize,
+    queue_count: usize,
+    capacity_bytes: usize,
+}
+
+impl Recent {
+    /// How many entries.
+    pub(super) fn len(&self) -> usize {
+        self.full_len() + self.tail.len()
+    }
+
+    /// The entry at `index`, counted from the oldest.
+    pub(super) fn get(&self, index: usize) -> IndexEntry {
+        match &self.full {
+            Some(full) if index < full.len() => {
+                let place = index + full.dropped;
+                full.chunks[place / CHUNK_ENTRY_COUNT][place % CHUNK_ENTRY_COUNT]
+            }
+            _ => self.tail[index - self.full_len()],
+        }
+    }
+
+    /// The oldest entry.
+    pub(super) fn first(&self) -> Option<IndexEntry> {
+        (self.len() > 0).then(|| self.get(0))
+    }
+
+    /// The newest entry.
+    pub(super) fn last(&self) -> Option<IndexEntry> {
+        (self.len() > 0).then(|| self.get(self.len() - 1))
+    }
+
+    /// The index of the first entry that is not `below`, which must hold for a prefix.
+    pub(super) fn partition_point(&self, below: impl Fn(&IndexEntry) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if below(&self.get(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn full_len(&self) -> usize {
+        self.full.as_ref().map_or(0, |full| full.len())
+    }
+
+    fn capacity_bytes(&self) -> usize {
+        let full = self.full.as_ref().map_or(0, |full| full.chunks.len() * CHUNK_ENTRY_COUNT);
+        (self.tail.capacity() + full) * ENTRY_SIZE_BYTES
+    }
+
+    /// Makes room for one more entry: the tail has none left.
+    #[cold]
+    fn grow(&mut self) {
+        if self.tail.len() < CHUNK_ENTRY_COUNT {
+            let more = self.tail.len().clamp(4, CHUNK_ENTRY_COUNT - self.tail.len());
+            self.tail.reserve_exact(more);
+            return;
+        }
+        let chunk = std::mem::replace(&mut self.tail, Vec::with_capacity(CHUNK_ENTRY_COUNT));
+        let chunk = chunk.into_boxed_slice().try_into().expect("a full tail has the entries of a chunk");
+        let full = self.full.get_or_insert_with(|| Box::new(Full { chunks: VecDeque::new(), dropped: 0 }));
+        full.chunks.push_back(chunk);
+    }
+
+    /// Drops the entries below `end`; returns how many.
+    fn drop_below(&mut self, end: LogPosition) -> usize {
+        let count = self.partition_point(|entry| entry.position < end);
+        let in_full = count.min(self.full_len());
+        if let Some(full) = &mut self.full {
+            full.dropped += in_full;
+            while full.dropped >= CHUNK_ENTRY_COUNT {
+                full.dropped -= CHUNK_ENTRY_COUNT;
+                full.chunks.pop_front();
+            }
+            if full.chunks.is_empty() {
+                self.full = None;
+            }
+        }
+        let in_tail = count - in_full;
+        if in_tail == self.tail.len() && self.full.is_none() {
+            self.tail = Vec::new();
+        } else {
+            self.tail.drain(..in_tail);
+            if self.full.is_none() && self.tail.len() * 4 <= self.tail.capacity() {
+                self.tail.shrink_to((self.tail.len() * 2).max(4));
+            }
+        }
+        count
+    }
+}
+
+impl Full {
+    fn len(&self) -> usize {
+        self.chunks.len() * CHUNK_ENTRY_COUNT - self.dropped
+    }
+}
+
+impl Page {
+    fn new() -> Box<Self> {
+        let queues = std::array::from_fn(|_| Recent::default());
+        Box::new(Self { queues, occupied: [0; WORD_COUNT], removed: [0; WORD_COUNT] })
+    }
+}
+
+impl RecentTable {
+    /// Entries of all queues.
+    pub(super) fn entry_count(&self) -> usize {
+        self.entry_count
+    }
+
+    /// Queues that have memory for entries: at least those that have some.
+    pub(super) fn queue_count(&self) -> usize {
+        self.queue_count
+    }
+
+    /// Bytes taken by entries, pages and the table.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let page_bytes = size_of::<Page>();
+        let pages = self.pages.iter().filter(|page| matches!(page, PageSlot::Live(_))).count();
+        self.capacity_bytes + pages * page_bytes + self.pages.capacity() * size_of::<PageSlot>()
+    }
+
+    /// Bytes taken by entries, their spare room included.
+    pub(super) fn entry_bytes(&self) -> usize {
+        self.capacity_bytes
+    }
+
+    /// Appends an entry to a queue; the entries of a removed queue are ignored.
+    #[inline]
+    pub(super) fn add(&mut self, queue: QueueId, entry: IndexEntry) {
+        let (page_number, number) = place(queue);
+        if let Some(PageSlot::Live(page)) = self.pages.get_mut(page_number) {
+            let recent = &mut page.queues[number];
+            if recent.tail.len() < recent.tail.capacity() {
+                debug_assert!(recent.tail.last().is_none_or(|last| last.next_offset() <= entry.offset));
+                recent.tail.push(entry);
+                self.entry_count += 1;
+                return;
+            }
+        }
+        self.add_with_growth(queue, entry);
+    }
+
+    #[cold]
+    fn add_with_growth(&mut self, queue: QueueId, entry: IndexEntry) {
+        let (page_number, number) = place(queue);
+        if page_number >= self.pages.len() {
+            self.pages.resize_with(page_number + 1, || PageSlot::Absent);
+        }
+        if let PageSlot::Absent = self.pages[page_number] {
+            self.pages[page_number] = PageSlot::Live(Page::new());
+        }
+        let PageSlot::Live(page) = &mut self.pages[page_number] else { return };
+        if bit(&page.removed, number) {
+            return;
+        }
+        let recent = &mut page.queues[number];
+        let before = recent.capacity_bytes();
+        recent.grow();
+        self.capacity_bytes += recent.capacity_bytes() - before;
+        recent.tail.push(entry);
+        self.entry_count += 1;
+        if !bit(&page.occupied, number) {
+            set_bit(&mut page.occupied, number);
+            self.queue_count += 1;
+        }
+    }
+
+    /// Asks for the queue's line ahead of an [`RecentTable::add`].
+    #[inline]
+    pub(super) fn prefetch(&self, queue: QueueId) {
+        let (page_number, number) = place(queue);
+        if let Some(PageSlot::Live(page)) = self.pages.get(page_number) {
+            prefetch(&page.queues[number]);
+        }
+    }
+
+    /// The recent entries of a queue, if it has any.
+    pub(super) fn get(&self, queue: QueueId) -> Option<&Recent> {
+        let (page_number, number) = place(queue);
+        match self.pages.get(page_number)? {
+            PageSlot::Live(page) => Some(&page.queues[number]).filter(|recent| recent.len() > 0),
+            _ => None,
+        }
+    }
+
+    /// Whether the queue was removed.
+    pub(super) fn is_removed(&self, queue: QueueId) -> bool {
+        let (page_number, number) = place(queue);
+        match self.pages.get(page_number) {
+            Some(PageSlot::Live(page)) => bit(&page.removed, number),
+            Some(PageSlot::Gone) => true,
+            _ => false,
+        }
+    }
+
+    /// The first queue at or after `from` that has memory for entries, looking at no more than `pages_max` pages: the queue,
+    /// or where to go on, or nothing at the end.
+    pub(super) fn next_occupied(&self, from: u64, pages_max: usize) -> Sweep {
+        let mut place = usize::try_from(from).expect("queue ids fit");
+        for _ in 0..pages_max {
+            let page_number = place / PAGE_QUEUE_COUNT;
+            let Some(page) = self.pages.get(page_number) else { return Sweep::End };
+            if let PageSlot::Live(page) = page {
+                let first_word = place % PAGE_QUEUE_COUNT / 64;
+                for word in first_word..WORD_COUNT {
+                    let skipped = if word == first_word { place % 64 } else { 0 };
+                    let bits = page.occupied[word] & (u64::MAX << skipped);
+                    if bits != 0 {
+                        let number = page_number * PAGE_QUEUE_COUNT + word * 64 + bits.trailing_zeros() as usize;
+                        return Sweep::Queue(QueueId::new(u32::try_from(number).expect("queue ids are u32")));
+                    }
+                }
+            }
+            place = (page_number + 1) * PAGE_QUEUE_COUNT;
+        }
+        Sweep::GoOn(place as u64)
+    }
+
+    /// Drops a queue's entries below `end`: a run holds them now.
+    pub(super) fn drop_below(&mut self, queue: QueueId, end: LogPosition) {
+        let (page_number, number) = place(queue);
+        let Some(PageSlot::Live(page)) = self.pages.get_mut(page_number) else { return };
+        let recent = &mut page.queues[number];
+        let before = recent.capacity_bytes();
+        self.entry_count -= recent.drop_below(end);
+        self.capacity_bytes = self.capacity_bytes + recent.capacity_bytes() - before;
+        if recent.capacity_bytes() == 0 && clear_bit(&mut page.occupied, number) {
+            self.queue_count -= 1;
+        }
+    }
+
+    /// Forgets a queue for good. The page goes with its last queue.
+    pub(super) fn remove(&mut self, queue: QueueId) {
+        let (page_number, number) = place(queue);
+        if page_number >= self.pages.len() {
+            self.pages.resize_with(page_number + 1, || PageSlot::Absent);
+        }
+        if let PageSlot::Absent = self.pages[page_number] {
+            self.pages[page_number] = PageSlot::Live(Page::new());
+        }
+        let PageSlot::Live(page) = &mut self.pages[page_number] else { return };
+        let recent = std::mem::take(&mut page.queues[number]);
+        self.entry_count -= recent.len();
+        self.capacity_bytes -= recent.capacity_bytes();
+        if clear_bit(&mut page.occupied, number) {
+            self.queue_count -= 1;
+        }
+        set_bit(&mut page.removed, number);
+        if page.removed.iter().all(|word| *word == u64::MAX) {
+            self.pages[page_number] = PageSlot::Gone;
+        }
+    }
+}
+
+/// One step of a walk over the queues that have entries.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sweep {
+    /// This one is next.
+    Queue(QueueId),
+    /// None in what was looked at: go on from here.
+    GoOn(u64),
+    /// There are no more.
+    End,
+}
+
+#[inline]
+fn place(queue: QueueId) -> (usize, usize) {
+    let number = queue.get() as usize;
+    (number / PAGE_QUEUE_COUNT, number % PAGE_QUEUE_COUNT)
+}
+
+fn bit(words: &[u64; WORD_COUNT], number: usize) -> bool {
+    words[number / 64] & 1 << (number % 64) != 0
+}
+
+fn set_bit(words: &mut [u64; WORD_COUNT], number: usize) {
+    words[number / 64] |= 1 << (number % 64);
+}
+
+/// Clears a bit; whether it was set.
+fn clear_bit(words: &mut [u64; WORD_COUNT], number: usize) -> bool {
+    let was_set = bit(words, number);
+    words[number / 64] &= !(1 << (number % 64));
+    was_set
+}
