@@ -4,9 +4,11 @@
 //! protocol. Must never know: a socket, a clock, a file, a random number. Every decoder takes untrusted bytes: it
 //! returns an error that says what is wrong, never panics, and never allocates by a length that the peer claims.
 
+pub mod build_info;
 pub mod code;
 pub mod error;
 pub mod ids;
 pub mod limits;
 pub mod message;
 pub mod record;
+pub mod remoting;

@@ -22,5 +22,20 @@ pub const FRAME_MESSAGE_COUNT_MAX: usize = 65_535;
 /// Bytes of one record of the log, header included, whatever the segment size. When reached: code 13 MESSAGE_ILLEGAL.
 pub const RECORD_SIZE_BYTES_MAX: usize = (4 << 20) + (64 << 10);
 
+/// Bytes of the header of a remoting frame. When reached: the connection is closed before the frame is read. Properties
+/// travel there, and escaped in JSON they take up to six times their size.
+pub const REMOTING_HEADER_SIZE_BYTES_MAX: usize = 512 << 10;
+
+/// Extension fields of a remoting header. When reached: the connection is closed. The largest known header has 20.
+pub const REMOTING_EXT_FIELD_COUNT_MAX: usize = 256;
+
+/// Topics in one registration of a broker with a name server. When reached: code 1 with the reason.
+pub const REGISTRATION_TOPIC_COUNT_MAX: usize = 200_000;
+
+/// Bytes that a compressed registration inflates to. When reached: code 1 with the reason.
+pub const REGISTRATION_INFLATED_SIZE_BYTES_MAX: u64 = 64 << 20;
+
+const _: () = assert!(PROPERTIES_SIZE_BYTES_MAX * 6 < REMOTING_HEADER_SIZE_BYTES_MAX);
+const _: () = assert!(REMOTING_HEADER_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX);
 const _: () = assert!(BODY_SIZE_BYTES_MAX + PROPERTIES_SIZE_BYTES_MAX + 1024 < RECORD_SIZE_BYTES_MAX);
 const _: () = assert!(RECORD_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX);

@@ -1,0 +1,127 @@
+//! The binary header (serialization type 1).
+//!
+//! ```text
+//! code i16 | language u8 | version i16 | opaque i32 | flag i32 | remark: i32 length, bytes | fields: i32 length, bytes
+//! a field: name: i16 length, bytes | value: i32 length, bytes
+//! ```
+//!
+//! Big endian; a length of 0 means "not there", for a remark as for a field's value. Text is UTF-8; like RocketMQ's
+//! decoder, this one replaces what is not.
+
+use std::borrow::Cow;
+
+use super::FrameError;
+use super::ext::ExtFields;
+use super::header::{Header, Language};
+use crate::limits::REMOTING_EXT_FIELD_COUNT_MAX;
+
+/// Whether code and version fit their 16 bits, and every field name its length.
+pub(super) fn can_carry(header: &Header<'_>) -> bool {
+    i16::try_from(header.code).is_ok()
+        && i16::try_from(header.version).is_ok()
+        && header.ext.iter().all(|(name, _)| i16::try_from(name.len()).is_ok())
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
+    let mut input = Input { bytes };
+    let code = i32::from(i16::from_be_bytes(input.array()?));
+    let [language] = input.array()?;
+    let version = i32::from(i16::from_be_bytes(input.array()?));
+    let opaque = i32::from_be_bytes(input.array()?);
+    let flag = i32::from_be_bytes(input.array()?);
+    let remark = input.long_chunk()?;
+    let fields = input.long_chunk()?;
+    if !input.bytes.is_empty() {
+        return Err(FrameError::Header("bytes behind the binary header"));
+    }
+    Ok(Header {
+        code,
+        language: Language::from_code(language),
+        version,
+        opaque,
+        flag,
+        remark: (!remark.is_empty()).then(|| String::from_utf8_lossy(remark)),
+        ext: decode_fields(fields)?,
+    })
+}
+
+fn decode_fields(bytes: &[u8]) -> Result<ExtFields<'_>, FrameError> {
+    let mut input = Input { bytes };
+    let mut ext = ExtFields::new();
+    while !input.bytes.is_empty() {
+        let name = input.short_chunk()?;
+        let value = input.long_chunk()?;
+        if value.is_empty() {
+            continue;
+        }
+        if ext.len() == REMOTING_EXT_FIELD_COUNT_MAX {
+            return Err(FrameError::Header("too many extension fields"));
+        }
+        ext.push(text(name), text(value));
+    }
+    Ok(ext)
+}
+
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
+
+pub(super) fn encode(header: &Header<'_>, out: &mut Vec<u8>) {
+    let narrow = |value: i32| i16::try_from(value).expect("can_carry was asked").to_be_bytes();
+    out.extend_from_slice(&narrow(header.code));
+    out.push(header.language.code());
+    out.extend_from_slice(&narrow(header.version));
+    out.extend_from_slice(&header.opaque.to_be_bytes());
+    out.extend_from_slice(&header.flag.to_be_bytes());
+    put_long_chunk(out, header.remark.as_deref().unwrap_or_default().as_bytes());
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    for (name, value) in header.ext.iter() {
+        let name_length = i16::try_from(name.len()).expect("can_carry was asked");
+        out.extend_from_slice(&name_length.to_be_bytes());
+        out.extend_from_slice(name.as_bytes());
+        put_long_chunk(out, value.as_bytes());
+    }
+    let size = out.len() - start - 4;
+    out[start..start + 4].copy_from_slice(&length_word(size));
+}
+
+fn put_long_chunk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&length_word(bytes.len()));
+    out.extend_from_slice(bytes);
+}
+
+fn length_word(size: usize) -> [u8; 4] {
+    i32::try_from(size).expect("a header is far smaller than 2 GiB").to_be_bytes()
+}
+
+/// The bytes that are not read yet.
+struct Input<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+        let (head, rest) = self.bytes.split_first_chunk().ok_or(FrameError::Header("the binary header ends early"))?;
+        self.bytes = rest;
+        Ok(*head)
+    }
+
+    fn short_chunk(&mut self) -> Result<&'a [u8], FrameError> {
+        let length = i16::from_be_bytes(self.array()?);
+        self.chunk(usize::try_from(length).ok())
+    }
+
+    fn long_chunk(&mut self) -> Result<&'a [u8], FrameError> {
+        let length = i32::from_be_bytes(self.array()?);
+        self.chunk(usize::try_from(length).ok())
+    }
+
+    fn chunk(&mut self, length: Option<usize>) -> Result<&'a [u8], FrameError> {
+        let length = length.ok_or(FrameError::Header("a negative length in the binary header"))?;
+        let (chunk, rest) =
+            self.bytes.split_at_checked(length).ok_or(FrameError::Header("a length beyond the binary header"))?;
+        self.bytes = rest;
+        Ok(chunk)
+    }
+}

@@ -1,0 +1,120 @@
+//! JSON bodies, in and out.
+//!
+//! Written is standard JSON, always (quoted keys, which every client reads). Read is also what fastjson writes: numbers and
+//! whole objects as keys, `{0:"a"}` and `{{"queueId":0}:5}`. Such a key becomes a string that holds its text, which is how
+//! serde reads numeric keys, and how [`decode`] can be asked again for an object.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::scan::Scanner;
+use super::{BodyError, FrameError};
+
+/// Reads a JSON body. Standard JSON takes the short way; fastjson's dialect is translated first.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
+    match serde_json::from_slice(bytes) {
+        Ok(body) => Ok(body),
+        Err(error) if error.is_syntax() => match standardize(bytes) {
+            Ok(Cow::Owned(standard)) => serde_json::from_slice(&standard).map_err(BodyError::Json),
+            _ => Err(BodyError::Json(error)),
+        },
+        Err(error) => Err(BodyError::Json(error)),
+    }
+}
+
+/// Writes a JSON body.
+///
+/// Panics when `body` has keys that JSON cannot have: no type of this crate does.
+pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
+    serde_json::to_vec(body).expect("bodies have keys that JSON can have")
+}
+
+/// Quotes the keys that are not quoted. Borrowed when there is none.
+fn standardize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FrameError> {
+    let mut scanner = Scanner::new(bytes);
+    let mut out: Vec<u8> = Vec::new();
+    let mut copied_to = 0;
+    // A key stands behind `{`, or behind `,` inside an object.
+    let mut open: Vec<u8> = Vec::new();
+    while let Some(byte) = scanner.peek() {
+        if byte == b'"' {
+            scanner.raw_string()?;
+            continue;
+        }
+        scanner.position += 1;
+        match byte {
+            b'{' | b'[' => {
+                if open.len() == DEPTH_MAX {
+                    return Err(FrameError::Header("JSON nested too deeply"));
+                }
+                open.push(byte);
+            }
+            b'}' | b']' => drop(open.pop()),
+            _ => {}
+        }
+        let key_is_next = byte == b'{' || byte == b',' && open.last() == Some(&b'{');
+        if !key_is_next || matches!(scanner.peek(), None | Some(b'"' | b'}')) {
+            continue;
+        }
+        let start = scanner.position;
+        let key = scanner.value()?;
+        out.extend_from_slice(&bytes[copied_to..start]);
+        out.push(b'"');
+        for byte in key {
+            if matches!(byte, b'"' | b'\\') {
+                out.push(b'\\');
+            }
+            out.push(*byte);
+        }
+        out.push(b'"');
+        copied_to = scanner.position;
+    }
+    if copied_to == 0 {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    out.extend_from_slice(&bytes[copied_to..]);
+    Ok(Cow::Owned(out))
+}
+
+/// Levels of nesting that are translated. When reached: the body is refused.
+const DEPTH_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn numeric_keys_are_read_bare_and_quoted() {
+        let expected = BTreeMap::from([(0_i64, "a:1".to_owned()), (1, "b:2".to_owned())]);
+        for text in [r#"{0:"a:1",1:"b:2"}"#, r#"{"0":"a:1","1":"b:2"}"#, r#"{ 0 : "a:1" , 1:"b:2" }"#] {
+            assert_eq!(decode::<BTreeMap<i64, String>>(text.as_bytes()).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn object_keys_are_read_bare_and_as_strings() {
+        for text in [r#"{{"brokerName":"b","queueId":0}:5}"#, r#"{"{\"brokerName\":\"b\",\"queueId\":0}":5}"#] {
+            let table: BTreeMap<String, i64> = decode(text.as_bytes()).unwrap();
+            let (key, value) = table.first_key_value().unwrap();
+            assert_eq!((key.as_str(), *value), (r#"{"brokerName":"b","queueId":0}"#, 5));
+        }
+    }
+
+    #[test]
+    fn text_that_looks_like_a_bare_key_stays_text() {
+        let text = r#"{"a":"{0:1,","b":[1,2,{3:"\\\""}]}"#;
+        let value: serde_json::Value = decode(text.as_bytes()).unwrap();
+        assert_eq!(value, serde_json::json!({"a": "{0:1,", "b": [1, 2, {"3": "\\\""}]}));
+    }
+
+    #[test]
+    fn broken_bodies_are_refused() {
+        for text in ["", "{", "{0:1", "{0:}", "{{:1}", "[}", "{,}", &"{0:".repeat(100)] {
+            assert!(decode::<serde_json::Value>(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}
