@@ -7,6 +7,7 @@
 pub mod build_info;
 pub mod code;
 pub mod error;
+pub mod first_bytes;
 pub mod ids;
 pub mod limits;
 pub mod message;

@@ -6,6 +6,7 @@ use super::FrameError;
 use super::ext::{ExtFields, ExtHeader};
 use super::frame::SerializeType;
 use super::{binary_header, json_header};
+use crate::code::Code;
 
 /// `flag` bit: this is a response.
 pub const FLAG_RESPONSE: i32 = 1;
@@ -92,9 +93,9 @@ impl<'a> Header<'a> {
     }
 
     /// The answer to a request with this `opaque`, without extension fields.
-    pub const fn response(code: i32, opaque: i32) -> Self {
+    pub const fn response(code: Code, opaque: i32) -> Self {
         Self {
-            code,
+            code: code.as_i32(),
             language: Language::JAVA,
             version: VERSION_REPORTED,
             opaque,
@@ -123,6 +124,11 @@ impl<'a> Header<'a> {
     pub const fn oneway(mut self) -> Self {
         self.flag |= FLAG_ONEWAY;
         self
+    }
+
+    /// The code of a response. What is no response code at all counts as 1 SYSTEM_ERROR.
+    pub fn response_code(&self) -> Code {
+        u16::try_from(self.code).map_or(Code::SYSTEM_ERROR, Code::new)
     }
 
     /// Whether this answers a request.
