@@ -11,5 +11,6 @@ pub mod first_bytes;
 pub mod ids;
 pub mod limits;
 pub mod message;
+pub mod native;
 pub mod record;
 pub mod remoting;

@@ -19,6 +19,9 @@ pub const FRAME_SIZE_BYTES_MAX: usize = 16 << 20;
 /// Messages in one native send frame. When reached: code 13 MESSAGE_ILLEGAL.
 pub const FRAME_MESSAGE_COUNT_MAX: usize = 65_535;
 
+/// Topics or queues in one native list. When reached: the list says that there is more, or the reply is refused.
+pub const LIST_COUNT_MAX: usize = 65_536;
+
 /// Bytes of one record of the log, header included, whatever the segment size. When reached: code 13 MESSAGE_ILLEGAL.
 pub const RECORD_SIZE_BYTES_MAX: usize = (4 << 20) + (64 << 10);
 

@@ -38,6 +38,8 @@ pub mod sys_flag {
     pub const STORE_HOST_IPV6: i32 = 0x20;
     /// Which compression: 1 LZ4, 2 ZSTD, 3 ZLIB, shifted left by 8.
     pub const COMPRESSION_TYPE_MASK: i32 = 0x700;
+    /// What a producer may say about a message that is not part of a transaction.
+    pub const PRODUCER_BITS: i32 = COMPRESSED | MULTI_TAGS | COMPRESSION_TYPE_MASK;
     /// What follows from the hosts and is never taken from a client.
     pub const HOST_BITS: i32 = BORN_HOST_IPV6 | STORE_HOST_IPV6;
 }
