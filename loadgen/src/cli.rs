@@ -9,7 +9,7 @@ use crate::size::{ByteSize, SizeMix};
 /// Sends, reads back and verifies messages, and prints the verdict. Without arguments: an embedded name server and broker, 10-byte
 /// messages for ten seconds, flushed to disk before each is acknowledged, all read back and verified one by one.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "ringmq-loadgen", version = crate::VERSION, max_term_width = 120)]
+#[command(name = "ringmq-loadgen", version = ringmq_proto::build_info::VERSION, max_term_width = 120)]
 pub struct Arguments {
     /// What to do. Without it: produce, read back, verify, verdict.
     #[arg(value_enum)]
