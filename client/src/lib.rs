@@ -1,1 +1,3 @@
-//! placeholder
+//! RingMQ's client for Rust applications.
+
+pub mod connection;
