@@ -8,6 +8,7 @@
 
 pub mod disk;
 pub mod mutant;
+pub mod net;
 pub mod now;
 pub mod shard;
 pub mod store;

@@ -13,6 +13,7 @@
 //! Log writes go before reads: at most [`READS_IN_FLIGHT_MAX`] reads are with the kernel at a time.
 
 mod files;
+pub mod handover;
 mod op;
 #[cfg(test)]
 mod tests;
@@ -350,31 +351,33 @@ impl RingDisk {
     }
 }
 
-impl Drop for RingDisk {
-    /// The kernel may still write into blocks: they live until it has answered.
-    fn drop(&mut self) {
-        self.ready.clear();
-        self.reads.clear();
-        while self.in_flight > 0 {
-            if self.kernel_drain().is_err() {
-                mem::forget(mem::take(&mut self.ops));
-                return;
-            }
+impl RingDisk {
+    /// Waits for what the kernel has, drops what it has not, and lets go of all directories. Nothing may be submitted after.
+    pub fn close(&mut self) {
+        loop {
+            // The kernel may still write into blocks: they live until it has answered.
             self.ready.clear();
             self.reads.clear();
+            if self.in_flight == 0 {
+                break;
+            }
+            if self.take_completions() {
+                continue;
+            }
+            if let Err(error) = self.ring.submit_and_wait(1)
+                && error.raw_os_error() != Some(libc::EINTR)
+            {
+                mem::forget(mem::take(&mut self.ops));
+                break;
+            }
         }
+        self.shards.clear();
     }
 }
 
-impl RingDisk {
-    fn kernel_drain(&mut self) -> io::Result<()> {
-        if self.take_completions() {
-            return Ok(());
-        }
-        match self.ring.submit_and_wait(1) {
-            Err(error) if error.raw_os_error() != Some(libc::EINTR) => Err(error),
-            _ => Ok(()),
-        }
+impl Drop for RingDisk {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

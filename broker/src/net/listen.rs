@@ -1,0 +1,53 @@
+//! Listening sockets, made by the standard library: glommio's own would share the port silently with another process
+//! (SO_REUSEPORT).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Connections that the kernel keeps until they are accepted. When reached: the client tries again after a second.
+const BACKLOG: i32 = 4096;
+
+/// RocketMQ's clients up to 4.4 connect to the port minus this, the "VIP channel".
+pub const VIP_PORT_DISTANCE: u16 = 2;
+
+/// Why a port cannot be had, in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Somebody else has it.
+    #[error("port {0} is taken: stop the process that listens there, or choose another with --listen")]
+    Taken(SocketAddr),
+    /// The address is not of this host, the port needs privileges, and so on.
+    #[error("cannot listen on {address}: {source}")]
+    Io {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Binds `address` for one shard alone.
+///
+/// # Errors
+/// When the port is taken or cannot be used.
+pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => ListenError::Taken(address),
+        _ => ListenError::Io { address, source },
+    };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|errno| failed(errno.into()))?;
+    Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_in_use_is_refused_and_not_shared() {
+        let first = listen(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = first.local_addr().expect("bound");
+        assert!(matches!(listen(address), Err(ListenError::Taken(taken)) if taken == address));
+    }
+}
