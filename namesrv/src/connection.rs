@@ -1,0 +1,248 @@
+//! One connection: bytes in, frames, answers, bytes out. What it holds is bounded, in bytes and in time.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ringmq_proto::code::Code;
+use ringmq_proto::first_bytes::{FIRST_BYTES_WAIT_MS, FirstBytes};
+use ringmq_proto::remoting::{FrameError, encode_frame, split_frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::registry::ConnectionId;
+use crate::requests;
+use crate::server::Shared;
+
+/// Bytes that a buffer begins with.
+const READ_SIZE_BYTES: usize = 4 << 10;
+
+/// Answers gathered for one write. When reached: they are sent before the next request is looked at.
+const WRITE_SIZE_BYTES: usize = 256 << 10;
+
+/// What an HTTP client gets, then the connection closes.
+const HTTP_SENTENCE: &str =
+    "This is a RingMQ name server: it speaks RocketMQ's remoting protocol on this port, not HTTP.\n";
+
+/// Why a connection ends.
+enum End {
+    /// The peer closed it, or the network did.
+    Closed,
+    Idle,
+    Slow,
+    NoMemory,
+    Malformed(FrameError),
+    OtherProtocol,
+    Http,
+}
+
+/// Serves the connection until it ends. However that comes about, a panic included, its brokers are unregistered.
+pub(crate) async fn serve(stream: TcpStream, id: ConnectionId, shared: Arc<Shared>) {
+    let stats = &shared.stats;
+    let mut connection = Connection {
+        stream,
+        shared: &shared,
+        input: Vec::new(),
+        output: Vec::new(),
+        held: Held { id, shared: &shared, bytes: 0 },
+    };
+    let end = connection.run().await;
+    match &end {
+        End::Closed => return,
+        End::Idle => stats.closed_idle.add_one(),
+        End::Slow => stats.closed_slow.add_one(),
+        End::NoMemory => stats.closed_no_memory.add_one(),
+        End::Malformed(_) => stats.closed_malformed.add_one(),
+        End::OtherProtocol => stats.closed_other_protocol.add_one(),
+        End::Http => {
+            stats.answered_http.add_one();
+            connection.answer_http().await;
+        }
+    }
+    if let End::Malformed(error) = end {
+        tracing::debug!(connection = id.0, %error, "closed: not a remoting frame");
+    }
+}
+
+struct Connection<'a> {
+    stream: TcpStream,
+    shared: &'a Shared,
+    /// Bytes that are not yet a whole frame.
+    input: Vec<u8>,
+    /// Answers that are not yet sent.
+    output: Vec<u8>,
+    held: Held<'a>,
+}
+
+impl Connection<'_> {
+    async fn run(&mut self) -> End {
+        match self.serve_all().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn serve_all(&mut self) -> Result<std::convert::Infallible, End> {
+        // A first byte may take as long as any silence; what follows it may not.
+        self.read(self.shared.config.idle_time_max, End::Idle).await?;
+        let decided_by = Instant::now() + Duration::from_millis(FIRST_BYTES_WAIT_MS);
+        loop {
+            match FirstBytes::of(&self.input) {
+                FirstBytes::Undecided => self.read(decided_by - Instant::now(), End::Slow).await?,
+                FirstBytes::Remoting => break,
+                FirstBytes::Http => return Err(End::Http),
+                FirstBytes::Native | FirstBytes::Tls | FirstBytes::Proxy | FirstBytes::Unknown => {
+                    return Err(End::OtherProtocol);
+                }
+            }
+        }
+        loop {
+            self.answer_frames().await?;
+            if self.input.is_empty() {
+                self.read(self.shared.config.idle_time_max, End::Idle).await?;
+            } else {
+                self.complete_frame().await?;
+            }
+        }
+    }
+
+    /// Reads until the input begins with a whole frame.
+    async fn complete_frame(&mut self) -> Result<(), End> {
+        let complete_by = Instant::now() + self.shared.config.frame_time_max;
+        let size_max = self.shared.config.frame_size_bytes_max;
+        while split_frame(&self.input, size_max).map_err(End::Malformed)?.is_none() {
+            self.read(complete_by - Instant::now(), End::Slow).await?;
+        }
+        Ok(())
+    }
+
+    /// Answers all whole frames of the input. What was answered before a malformed one is still sent.
+    async fn answer_frames(&mut self) -> Result<(), End> {
+        let mut done = 0;
+        loop {
+            match self.answer_frame(done) {
+                Ok(0) => break,
+                Ok(size) => done += size,
+                Err(error) => {
+                    self.flush().await?;
+                    return Err(End::Malformed(error));
+                }
+            }
+            if self.output.len() >= WRITE_SIZE_BYTES {
+                self.flush().await?;
+            }
+        }
+        self.input.drain(..done);
+        self.flush().await
+    }
+
+    /// Answers the frame that begins at `start` of the input: its size, or 0 when it has not arrived as a whole.
+    fn answer_frame(&mut self, start: usize) -> Result<usize, FrameError> {
+        let input = &self.input[start..];
+        let Some((frame, size)) = split_frame(input, self.shared.config.frame_size_bytes_max)? else {
+            return Ok(0);
+        };
+        let header = frame.decode_header()?;
+        // The name server asks nobody, so a response is somebody's mistake: it is dropped.
+        if header.is_response() {
+            return Ok(size);
+        }
+        let now_ms = self.shared.now_ms();
+        let answer = requests::answer(&mut self.shared.registry(), now_ms, self.held.id, &header, frame.body);
+        let stats = &self.shared.stats;
+        stats.requests.add_one();
+        if answer.header.response_code() == Code::REQUEST_CODE_NOT_SUPPORTED {
+            stats.requests_not_supported.add_one();
+        }
+        if !header.is_oneway() {
+            encode_frame(&mut self.output, frame.serialize_type, &answer.header, &answer.body);
+        }
+        Ok(size)
+    }
+
+    /// Waits for more input. The buffer grows by what arrives, never by what a frame claims; a silent connection has none.
+    async fn read(&mut self, patience: Duration, impatience: End) -> Result<(), End> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match timeout_at(deadline, self.stream.readable()).await {
+                Err(_) => return Err(impatience),
+                Ok(Err(_)) => return Err(End::Closed),
+                Ok(Ok(())) => {}
+            }
+            self.input.reserve(READ_SIZE_BYTES);
+            self.held.resize(self.input.capacity() + self.output.capacity())?;
+            match self.stream.try_read_buf(&mut self.input) {
+                Ok(1..) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.release()?,
+                Ok(0) | Err(_) => return Err(End::Closed),
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        self.held.resize(self.input.capacity() + self.output.capacity())?;
+        match timeout(self.shared.config.frame_time_max, self.stream.write_all(&self.output)).await {
+            Err(_) => Err(End::Slow),
+            Ok(Err(_)) => Err(End::Closed),
+            Ok(Ok(())) => {
+                self.output.clear();
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives back the buffers before a silence.
+    fn release(&mut self) -> Result<(), End> {
+        if self.input.is_empty() {
+            self.input = Vec::new();
+            self.output = Vec::new();
+            self.held.resize(0)?;
+        }
+        Ok(())
+    }
+
+    /// One sentence, then the end. What the client still sends is read and dropped for a moment: closing over unread bytes
+    /// would reset the connection and might destroy the sentence.
+    async fn answer_http(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let answer = format!(
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{HTTP_SENTENCE}",
+            HTTP_SENTENCE.len()
+        );
+        if !matches!(timeout_at(deadline, self.stream.write_all(answer.as_bytes())).await, Ok(Ok(()))) {
+            return;
+        }
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let mut dropped = [0; 1024];
+        while matches!(timeout_at(deadline, self.stream.read(&mut dropped)).await, Ok(Ok(1..))) {}
+    }
+}
+
+/// What a connection holds of the server's: its place, its part of the buffers, the registrations that came over it. Given
+/// back on drop.
+struct Held<'a> {
+    id: ConnectionId,
+    shared: &'a Shared,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    /// Notes that the connection's buffers now have this size.
+    fn resize(&mut self, bytes: usize) -> Result<(), End> {
+        self.shared.resize_buffers(self.bytes, bytes).map_err(|()| End::NoMemory)?;
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shared.connection_closed(self.id, self.bytes);
+    }
+}

@@ -1,0 +1,69 @@
+//! `ringmq-namesrv`: the name server as a program.
+
+use std::io::IsTerminal;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use ringmq_namesrv::{Config, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit code for unusable arguments or an unusable machine.
+const EXIT_UNUSABLE: u8 = 2;
+
+/// A name server for RingMQ and RocketMQ brokers: it tells clients where topics are.
+#[derive(Parser)]
+#[command(name = "ringmq-namesrv", version = ringmq_proto::build_info::VERSION)]
+struct Arguments {
+    /// Where to listen, HOST:PORT; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9876", env = "RINGMQ_NAMESRV_LISTEN", value_parser = address)]
+    listen: SocketAddr,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let mut addresses = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    addresses.next().ok_or_else(|| "the name has no address".to_owned())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match run(arguments.listen) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringmq-namesrv: {error:#}");
+            ExitCode::from(EXIT_UNUSABLE)
+        }
+    }
+}
+
+fn run(listen: SocketAddr) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let server = Server::bind(Config { listen, ..Config::default() })
+            .await
+            .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
+        let address = server.local_addr();
+        if !address.ip().is_loopback() {
+            tracing::warn!(%address, "reachable from other machines, without access control");
+        }
+        // Scripts wait for this line.
+        println!("ready namesrv {address}");
+        let stopped = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        server.run(stopped).await;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
