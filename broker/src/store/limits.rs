@@ -1,0 +1,48 @@
+//! The store's limits, each with what happens when it is reached.
+
+/// Bytes of an ordinary commit. When reached: the commit is closed and the next one opened behind it.
+pub const COMMIT_SIZE_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes in commits that wait for their turn to be written. When reached: sends are refused with code 2.
+pub const WAITING_COMMITS_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of waiting commits from which on the shard should stop reading from senders (back-pressure before refusal).
+pub const WAITING_COMMITS_BYTES_HIGH: usize = 8 << 20;
+
+/// A batch record's bytes. When reached: the batch is continued in another record.
+pub const BATCH_RECORD_SIZE_BYTES_MAX: usize = 256 << 10;
+
+/// Queues that a shard has ever numbered and not deleted. When reached: creating a topic answers code 1.
+pub const QUEUE_COUNT_MAX: usize = 4_000_000;
+
+/// Queues of one topic on one shard. When reached: creating a topic answers code 29.
+pub const TOPIC_QUEUE_COUNT_MAX: u32 = 65_536;
+
+/// Consumer groups of a shard. When reached: an offset commit of a new group answers code 1.
+pub const GROUP_COUNT_MAX: usize = 100_000;
+
+/// Bytes of log that recovery looks through behind a bad commit for proof that it was promised. When reached: later
+/// segments are still asked, and the superblock's floor.
+pub const RECOVERY_LOOKAHEAD_BYTES: u64 = 64 << 20;
+
+/// Bytes of log between two checkpoints: recovery replays at most about twice this. When reached: the index is flushed
+/// and a snapshot is taken.
+pub const CHECKPOINT_INTERVAL_BYTES: u64 = 192 << 20;
+
+/// Bytes of one slice of zero-filling. One is in flight at a time, so that commits go between.
+pub const ZERO_FILL_SLICE_BYTES: usize = 128 << 10;
+
+/// Spare segments that are kept: one in reserve for what must not be refused on a full disk, one to continue in.
+pub const SPARE_SEGMENT_COUNT: usize = 2;
+
+/// Idle time after which an empty commit says how far the last one was promised, in nanoseconds (FORMATS: 100 ms).
+pub const MARK_AFTER_IDLE_NS: u64 = 100_000_000;
+
+/// Time between flushes with `flush = "async"`, in nanoseconds. RocketMQ's `flushIntervalCommitLog`.
+pub const ASYNC_FLUSH_INTERVAL_NS: u64 = 500_000_000;
+
+/// Time between attempts of background work that failed (full disk), and between retention checks, in nanoseconds.
+pub const RETRY_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// Time between slices of zero-filling that nobody waits for, in nanoseconds.
+pub const ZERO_FILL_PACE_NS: u64 = 2_000_000;

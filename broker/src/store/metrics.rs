@@ -1,0 +1,49 @@
+//! What a store counts. Plain numbers of one owner; the operations thread sees copies.
+
+use hdrhistogram::Histogram;
+
+/// Counters and histograms of one store, since its start.
+#[derive(Clone, Debug)]
+pub struct StoreMetrics {
+    /// Messages appended.
+    pub messages: u64,
+    /// Commits written.
+    pub commits: u64,
+    /// Bytes written to the log, padding included.
+    pub commit_bytes: u64,
+    /// Of these, padding.
+    pub padding_bytes: u64,
+    /// Records per commit.
+    pub group_size: Histogram<u32>,
+    /// From the issue of a commit to its completion, in microseconds.
+    pub commit_us: Histogram<u32>,
+    /// Appends refused because the disk is full.
+    pub refused_full: u64,
+    /// Appends refused because too much waits for the disk.
+    pub refused_busy: u64,
+    /// Segments given up by retention.
+    pub segments_released: u64,
+    /// Background operations that failed.
+    pub background_failures: u64,
+    /// Reads that hit damage.
+    pub damaged_reads: u64,
+}
+
+impl Default for StoreMetrics {
+    fn default() -> Self {
+        let histogram = |max| Histogram::new_with_bounds(1, max, 2).expect("constant bounds");
+        Self {
+            messages: 0,
+            commits: 0,
+            commit_bytes: 0,
+            padding_bytes: 0,
+            group_size: histogram(1 << 20),
+            commit_us: histogram(60_000_000),
+            refused_full: 0,
+            refused_busy: 0,
+            segments_released: 0,
+            background_failures: 0,
+            damaged_reads: 0,
+        }
+    }
+}

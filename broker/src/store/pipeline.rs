@@ -1,0 +1,359 @@
+//! The store in motion: turns, completions, ticks. What moves the positions, and what happens when they move.
+
+use super::append::OWED;
+use super::cache::BlockCache;
+use super::commit::{ApplyEntry, WrittenCommit};
+use super::error::StoreFatal;
+use super::format::{EpochRecord, EpochStart};
+use super::index::{IndexEntry, IndexError};
+use super::limits::{ASYNC_FLUSH_INTERVAL_NS, MARK_AFTER_IDLE_NS, RETRY_INTERVAL_NS};
+use super::positions::FlushMode;
+use super::state::RecordPlace;
+use super::state::records::{MalformedState, StateRecord};
+use super::{Role, Store};
+use crate::disk::{Completion, DiskOp, DiskOpKind, FileName, OpId};
+use crate::mutant::{self, Mutant};
+use crate::now::Now;
+use ringmq_proto::ids::LogPosition;
+use ringmq_proto::record::{RecordKind, RecordView};
+
+/// What goes on besides commits.
+#[derive(Debug, Default)]
+pub struct Background {
+    /// When the newest commit was issued.
+    pub(super) issued_at_ns: u64,
+    /// When a mark may follow, if nothing else does.
+    mark_at_ns: Option<u64>,
+    /// `flush = "async"`: flushes in flight, and what they cover.
+    flush_ops: Vec<OpId>,
+    flush_target: LogPosition,
+    flush_due_ns: Option<u64>,
+    /// The superblock's write in flight.
+    pub(super) superblock_op: Option<OpId>,
+    pub(super) superblock_wanted: bool,
+    retry_at_ns: u64,
+    index_has_more: bool,
+    closing: Closing,
+}
+
+/// A clean stop in steps: the last commit, its flush, the superblock that says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Closing {
+    #[default]
+    No,
+    Draining,
+    Superblock,
+    Closed,
+}
+
+impl Background {
+    /// Appends are no longer taken.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing != Closing::No
+    }
+}
+
+impl Store {
+    /// Records wait for a commit that could be issued: a turn is wanted.
+    pub fn has_unissued(&self) -> bool {
+        self.commits.has_unissued() && !self.commits.is_writing()
+    }
+
+    /// Starts the next commit when none is in flight, and what background work there is.
+    pub fn turn(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
+        if let Some(issued) = self.commits.issue(&mut self.positions, &mut self.segments, &mut self.ids, ops) {
+            self.background.issued_at_ns = now.boot_ns;
+            self.background.mark_at_ns = None;
+            self.metrics.commits += 1;
+            self.metrics.commit_bytes += issued.length as u64;
+            self.metrics.padding_bytes += issued.padding as u64;
+            self.metrics.group_size.saturating_record(u64::from(issued.record_count));
+        }
+        self.work(now, ops);
+    }
+
+    /// Takes a completion; the positions may move, replies may leave, readers may go on.
+    ///
+    /// # Errors
+    /// The log's own write or flush failed: the shard must stop, and answer nothing that waited.
+    pub fn on_disk(&mut self, now: Now, mut completion: Completion, ops: &mut Vec<DiskOp>) -> Result<(), StoreFatal> {
+        #[cfg(feature = "mutants")]
+        if mutant::active(Mutant::FlushFailureRetried) && self.commits.retry(&completion, &mut self.ids, ops) {
+            return Ok(());
+        }
+        if let Some(commit) = self.commits.on_disk(&completion, &mut self.positions)? {
+            let elapsed_us = now.boot_ns.saturating_sub(self.background.issued_at_ns) / 1000;
+            self.metrics.commit_us.saturating_record(elapsed_us);
+            self.commit_written(now, commit);
+            self.turn(now, ops);
+            return Ok(());
+        }
+        if self.cache.on_disk(&mut completion) {
+            self.load_reads(ops);
+            return Ok(());
+        }
+        if self.segments.on_disk(now.boot_ns, &completion, &mut self.ids, ops) {
+            self.turn(now, ops);
+            return Ok(());
+        }
+        self.on_background(now, completion, ops)
+    }
+
+    fn on_background(&mut self, now: Now, mut completion: Completion, ops: &mut Vec<DiskOp>) -> Result<(), StoreFatal> {
+        if self.background.superblock_op == Some(completion.id) {
+            self.background.superblock_op = None;
+            if let Err(error) = completion.result {
+                return Err(StoreFatal::Superblock(error));
+            }
+            if self.background.closing == Closing::Superblock {
+                self.background.closing = Closing::Closed;
+            }
+        } else if let Some(index) = self.background.flush_ops.iter().position(|op| *op == completion.id) {
+            if let Err(error) = completion.result {
+                return Err(StoreFatal::Log(error));
+            }
+            self.background.flush_ops.swap_remove(index);
+            if self.background.flush_ops.is_empty() {
+                self.positions.flush_completed(self.background.flush_target);
+            }
+        } else if self.snapshots.on_disk(&completion, &mut self.ids, ops) {
+            if completion.result.is_err() {
+                self.metrics.background_failures += 1;
+            }
+        } else {
+            match self.index.on_disk(&mut completion) {
+                Ok(true) => {}
+                Ok(false) => return Err(StoreFatal::Driver(format!("{completion:?}"))),
+                Err(error) => self.index_failed(&error),
+            }
+        }
+        self.work(now, ops);
+        Ok(())
+    }
+
+    /// The index is derived: what is wrong with it costs a rebuild at the next start, not the shard.
+    pub(super) fn index_failed(&mut self, _error: &IndexError) {
+        self.metrics.background_failures += 1;
+    }
+
+    /// A commit is written: memory takes it, and what is confirmed is applied.
+    pub(super) fn commit_written(&mut self, now: Now, commit: WrittenCommit) {
+        self.background.mark_at_ns = Some(now.boot_ns + MARK_AFTER_IDLE_NS);
+        if self.options.flush == FlushMode::Async && self.background.flush_due_ns.is_none() {
+            self.background.flush_due_ns = Some(now.boot_ns + ASYNC_FLUSH_INTERVAL_NS);
+        }
+        let WrittenCommit { block, position, length, entries } = commit;
+        self.tail.append(position, &block[..length]);
+        let end = position.plus(length as u64);
+        // Alone, what is written is confirmed at once (async) or durable at once (sync): a commit never waits here.
+        assert!(
+            self.positions.visible() >= end || mutant::active(Mutant::FlushFailureIgnored),
+            "applied above confirmed"
+        );
+        let segment = self.segments.containing_mut(position);
+        segment.end = end;
+        for (number, entry) in entries.iter().enumerate() {
+            if let Some(ahead) = entries.get(number + 8) {
+                self.prefetch_apply(ahead);
+            }
+            if entry.count > 0 {
+                self.apply_messages(position, entry);
+            } else {
+                let bytes = &block[entry.at as usize..(entry.at + entry.size_bytes) as usize];
+                let (record, _) = RecordView::decode(bytes).expect("encoded by append");
+                self.apply_state(position.plus(u64::from(entry.at)), record).expect("encoded by append");
+            }
+        }
+        if let Some(last) = entries.iter().rev().find(|entry| entry.count > 0) {
+            let segment = self.segments.containing_mut(position);
+            segment.store_time_ms_max = segment.store_time_ms_max.max(last.store_time_ms);
+        }
+        self.commits.recycle(entries);
+    }
+
+    #[inline]
+    fn prefetch_apply(&self, entry: &ApplyEntry) {
+        if entry.count > 0 {
+            self.prefetch(entry.queue);
+            self.index.prefetch(entry.queue);
+        }
+    }
+
+    #[inline]
+    fn apply_messages(&mut self, commit: LogPosition, entry: &ApplyEntry) {
+        let position = commit.plus(u64::from(entry.at));
+        match self.state.apply_messages(entry.queue, position, entry.offset, u32::from(entry.count)) {
+            Some(true) => self.woken.push(entry.queue),
+            Some(false) => {}
+            None => return,
+        }
+        self.index.add(
+            entry.queue,
+            IndexEntry::new(entry.offset, entry.count, position, entry.size_bytes, entry.store_time_ms, entry.tag_hash),
+        );
+    }
+
+    /// Applies a confirmed state record: the same function for what was just appended and for what recovery reads.
+    pub(super) fn apply_state(&mut self, position: LogPosition, record: RecordView<'_>) -> Result<(), MalformedState> {
+        if let Some((place, state)) = decode_state(position, record)? {
+            self.state.apply(place, state);
+            for queue in self.state.drain_removed() {
+                self.index.remove_queue(queue);
+            }
+            self.index.trim(self.state.trim());
+        } else if record.header.kind == RecordKind::EPOCH
+            && let Some(epoch) = EpochRecord::decode(record.payload)
+        {
+            self.commits.note_epoch(EpochStart { epoch: epoch.epoch, start: epoch.start });
+        }
+        Ok(())
+    }
+
+    /// Time passes: marks, async flushes, retention, retries.
+    pub fn tick(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
+        if self.background.mark_at_ns.is_some_and(|at| now.boot_ns >= at) {
+            self.background.mark_at_ns = None;
+            if self.role == Role::Master && self.commits.wants_mark(&self.positions) {
+                self.commits.push_mark(&self.segments);
+            }
+        }
+        if self.background.flush_due_ns.is_some_and(|at| now.boot_ns >= at) {
+            self.start_async_flush(ops);
+        }
+        if now.boot_ns >= self.background.retry_at_ns {
+            self.background.retry_at_ns = now.boot_ns + RETRY_INTERVAL_NS;
+            self.index.retry();
+            self.consider_retention(now);
+        }
+        self.turn(now, ops);
+    }
+
+    /// Flushes every segment that holds written bytes that are not durable.
+    fn start_async_flush(&mut self, ops: &mut Vec<DiskOp>) {
+        self.background.flush_due_ns = None;
+        if !self.background.flush_ops.is_empty() || self.positions.durable() == self.positions.written() {
+            return;
+        }
+        self.background.flush_target = self.positions.written();
+        let (durable, written) = (self.positions.durable(), self.positions.written());
+        for segment in self.segments.files() {
+            let end = segment.start.plus(self.segments.size_bytes());
+            if end > durable && segment.start < written {
+                let op = self.ids.issue(DiskOpKind::Sync { file: FileName::Segment(segment.start) }, ops);
+                self.background.flush_ops.push(op);
+            }
+        }
+    }
+
+    /// When the store next wants a tick, in boot nanoseconds.
+    pub fn next_wake_boot_ns(&self) -> Option<u64> {
+        let background = &self.background;
+        let index_more = background.index_has_more.then_some(background.issued_at_ns);
+        [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more]
+            .into_iter()
+            .flatten()
+            .chain(std::iter::once(background.retry_at_ns))
+            .min()
+    }
+
+    /// Background work in small steps.
+    fn work(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
+        let written = self.commits.written_segment();
+        let used = self.segments.used_percent(written, self.positions.appended());
+        self.segments.work(now.boot_ns, written, used, &mut self.ids, ops);
+        self.load_reads(ops);
+        self.checkpoint_work(ops);
+        self.retention_work(now, ops);
+        self.superblock_work(ops);
+        self.close_work(now, ops);
+    }
+
+    /// Issues the loads that readers want.
+    pub(super) fn load_reads(&mut self, ops: &mut Vec<DiskOp>) {
+        if self.cache.has_wanted() {
+            let ids = &mut self.ids;
+            self.cache.take_ops(&mut || ids.next(), ops);
+        }
+    }
+
+    fn checkpoint_work(&mut self, ops: &mut Vec<DiskOp>) {
+        let visible = self.positions.visible();
+        if self.index.flush_due(visible) && self.index.start_flush(visible, self.positions.epoch()) {
+            self.background.superblock_wanted = true;
+        }
+        let ids = &mut self.ids;
+        self.background.index_has_more = self.index.work(&mut || ids.next(), INDEX_OPS_MAX, ops);
+        if self.index.take_failure().is_some() {
+            self.metrics.background_failures += 1;
+        }
+        if self.snapshots.due(visible, self.options.checkpoint_interval_bytes) {
+            self.snapshots.start(visible, self.positions.epoch(), self.commits.epochs());
+        }
+        self.snapshots.work(&self.state, visible, &self.pool, &mut self.ids, ops);
+    }
+
+    /// The superblock's floor follows the durable position, so that recovery knows what must be there.
+    fn superblock_work(&mut self, ops: &mut Vec<DiskOp>) {
+        if !self.background.superblock_wanted || self.background.superblock_op.is_some() {
+            return;
+        }
+        self.background.superblock_wanted = false;
+        self.superblock.confirm_floor = self.superblock.confirm_floor.max(self.positions.durable());
+        let kind = self.superblock.next_write(&self.pool);
+        self.background.superblock_op = Some(self.ids.issue(kind, ops));
+    }
+
+    /// Begins a clean stop: nothing more is appended; what is there is written, flushed and marked.
+    pub fn close(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
+        if self.background.closing == Closing::No {
+            self.background.closing = Closing::Draining;
+        }
+        self.turn(now, ops);
+    }
+
+    /// The clean stop is complete.
+    pub fn is_closed(&self) -> bool {
+        self.background.closing == Closing::Closed
+    }
+
+    fn close_work(&mut self, _now: Now, ops: &mut Vec<DiskOp>) {
+        let idle =
+            !self.commits.has_unissued() && !self.commits.is_writing() && self.background.superblock_op.is_none();
+        if self.background.closing != Closing::Draining || !idle {
+            return;
+        }
+        if self.positions.durable() < self.positions.written() {
+            self.start_async_flush(ops);
+            return;
+        }
+        self.superblock.clean = true;
+        self.superblock.confirm_floor = self.positions.durable();
+        let kind = self.superblock.next_write(&self.pool);
+        self.background.superblock_op = Some(self.ids.issue(kind, ops));
+        self.background.closing = Closing::Superblock;
+    }
+
+    /// The cache that all cold readers share.
+    pub fn cache(&self) -> &BlockCache {
+        &self.cache
+    }
+}
+
+/// New operations that the index may have at once.
+const INDEX_OPS_MAX: usize = 4;
+
+/// Decodes a state record, the owed ones too. `None`: not a kind of small state.
+pub(super) fn decode_state(
+    position: LogPosition,
+    record: RecordView<'_>,
+) -> Result<Option<(RecordPlace, StateRecord)>, MalformedState> {
+    let malformed = MalformedState { kind: record.header.kind };
+    let (as_of, payload) = if record.header.flags.contains(OWED) {
+        let (as_of, payload) = record.payload.split_first_chunk::<8>().ok_or(malformed)?;
+        (LogPosition::new(u64::from_le_bytes(*as_of)), payload)
+    } else {
+        (position, record.payload)
+    };
+    let state = StateRecord::decode(record.header.kind, record.header.queue_id, payload)?;
+    Ok(state.map(|state| (RecordPlace { position, as_of }, state)))
+}

@@ -1,0 +1,127 @@
+//! Letting old segments go, without losing what they still say.
+//!
+//! 1. **Choose** a segment's start P by size or age: a decision of the master, made here and written down in step 3.
+//! 2. **Pay what is owed**: every topic, group, offset and queue floor whose last record lies below P is appended again,
+//!    in slices, each with the position of the record that said it first (a newer one may be on its way).
+//! 3. **Trim**: a record says "everything below P is gone". Applied when confirmed; min offsets follow from it.
+//! 4. **Release**, when the trim record is durable and no read of the segment is in flight: it becomes a spare.
+//!
+//! A crash before 3 is durable leaves the segments and some repeated records, which do no harm. After it, recovery removes
+//! what lies below P.
+
+use super::Store;
+use super::state::records::StateRecord;
+use super::state::snapshot::Cursor;
+use crate::disk::DiskOp;
+use crate::mutant::{self, Mutant};
+use crate::now::Now;
+use ringmq_proto::ids::LogPosition;
+
+/// Steps of the walk in one slice.
+const WALK_STEPS: usize = 256;
+
+/// Where a run of retention has come to.
+#[derive(Debug, Default)]
+pub(super) enum RetentionRun {
+    #[default]
+    Idle,
+    /// Step 2 for this target.
+    Paying { target: LogPosition, cursor: Cursor },
+    /// Step 3: waits until the log is durable up to `end`.
+    Trimming { end: LogPosition },
+}
+
+impl Store {
+    /// Step 1, asked about once a second.
+    pub(super) fn consider_retention(&mut self, now: Now) {
+        if !matches!(self.retention, RetentionRun::Idle) {
+            return;
+        }
+        if let Some(target) = self.retention_target(now) {
+            let cursor = if mutant::active(Mutant::RetentionDropsOwed) { Cursor::Done } else { Cursor::start() };
+            self.retention = RetentionRun::Paying { target, cursor };
+        }
+    }
+
+    /// The start of the first segment to keep, if one before it has to go. The segment that is written, and the one before
+    /// what is confirmed, stay.
+    fn retention_target(&self, now: Now) -> Option<LogPosition> {
+        let files = self.segments.files();
+        let visible = self.positions.visible();
+        let mut target = None;
+        let mut newer_time = u64::MAX;
+        let mut expired_to = None;
+        if let Some(age_ms) = self.options.retention.age_ms {
+            // After a restart, segments that were not scanned do not know their times: the next one's bounds them.
+            for (segment, next) in files.iter().zip(files.iter().skip(1)).rev() {
+                if segment.store_time_ms_max > 0 {
+                    newer_time = segment.store_time_ms_max;
+                }
+                if expired_to.is_none() && newer_time.saturating_add(age_ms) < now.wall_ms {
+                    expired_to = Some(next.start);
+                }
+            }
+        }
+        for next in files.iter().skip(1) {
+            let before = LogPosition::new(next.start.get() - self.segments.size_bytes());
+            let kept = visible.get().saturating_sub(before.get());
+            let too_many = self.options.retention.bytes.is_some_and(|bytes| kept > bytes);
+            let too_old = expired_to.is_some_and(|to| next.start <= to);
+            if (too_many || too_old) && next.start <= visible {
+                target = Some(next.start);
+            } else {
+                break;
+            }
+        }
+        target.filter(|target| *target > self.state.trim())
+    }
+
+    /// Steps 2 to 4, in slices.
+    pub(super) fn retention_work(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
+        match std::mem::take(&mut self.retention) {
+            RetentionRun::Idle => {}
+            RetentionRun::Paying { target, cursor } => self.retention = self.pay(now, target, cursor),
+            RetentionRun::Trimming { end } if self.positions.durable() >= end => {}
+            waiting @ RetentionRun::Trimming { .. } => self.retention = waiting,
+        }
+        self.release_segments(ops);
+    }
+
+    fn pay(&mut self, _now: Now, target: LogPosition, mut cursor: Cursor) -> RetentionRun {
+        let before = cursor.clone();
+        let mut owed = Vec::new();
+        self.state.walk(&mut cursor, WALK_STEPS, target, |position, record| owed.push((position, record)));
+        for (position, record) in owed {
+            if self.append_state(&record, Some(position)).is_err() {
+                // No room now: this slice is paid again later, which does no harm.
+                return RetentionRun::Paying { target, cursor: before };
+            }
+        }
+        if cursor != Cursor::Done {
+            return RetentionRun::Paying { target, cursor };
+        }
+        match self.append_state(&StateRecord::Trim { position: target }, None) {
+            Ok(appended) => RetentionRun::Trimming { end: appended.end },
+            Err(_) => RetentionRun::Paying { target, cursor },
+        }
+    }
+
+    fn release_segments(&mut self, ops: &mut Vec<DiskOp>) {
+        if matches!(self.retention, RetentionRun::Trimming { .. }) || self.segments.is_leaving() {
+            return;
+        }
+        let trim = self.state.trim();
+        let files = self.segments.files();
+        let Some(oldest) = files.front().filter(|segment| files.len() > 1 && segment.start < trim) else { return };
+        let file = oldest.file();
+        if oldest.start.plus(self.segments.size_bytes()) > trim {
+            return;
+        }
+        if self.cache.is_loading(file) && !mutant::active(Mutant::RecycledUnderRead) {
+            return;
+        }
+        self.cache.forget(file);
+        self.segments.release_oldest(&mut self.ids, ops);
+        self.metrics.segments_released += 1;
+    }
+}

@@ -1,0 +1,384 @@
+//! Small state: topics, groups, consume offsets, queue floors. Records of the log, and nothing else.
+//!
+//! **Assign at append, apply at confirmed.** What is applied here changes only by [`State::apply`], which is a pure
+//! function of the records. What is assigned (ids and versions that unconfirmed records have taken) lives in an overlay
+//! beside it, and is dropped when its record is applied.
+//!
+//! Each thing remembers the position of the record that last said its whole value. That makes a snapshot in slices
+//! sound (older records are ignored, the same one may come again), and tells retention what a leaving segment owes.
+
+pub mod records;
+pub mod snapshot;
+
+use super::error::{NO_QUEUE, Refusal, TOO_MANY_GROUPS, TOO_MANY_QUEUES};
+use super::limits::{GROUP_COUNT_MAX, QUEUE_COUNT_MAX};
+use super::queues::{Queue, Queues};
+use crate::mutant::{self, Mutant};
+use records::{GroupRecord, QueueRange, StateRecord, TopicRecord};
+use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
+use std::collections::BTreeMap;
+
+/// A topic, applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// What its last record says.
+    pub record: TopicRecord,
+    /// Internal ids by queue number.
+    pub queues: Vec<QueueId>,
+    /// Where its last record lies.
+    pub position: LogPosition,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    record: GroupRecord,
+    position: LogPosition,
+    offsets: BTreeMap<QueueId, (QueueOffset, LogPosition)>,
+}
+
+/// Where a state record lies, and since when it is true. The two differ for a record that retention appended again: a
+/// newer one may have been in the log, unconfirmed, when it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Where it lies.
+    pub position: LogPosition,
+    /// Where what it says was first said.
+    pub as_of: LogPosition,
+}
+
+/// A change that was applied to a topic, for who follows topics (name servers, siblings, waiting requests).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicEvent {
+    /// The topic.
+    pub name: String,
+    /// The version that is now in force.
+    pub version: u64,
+}
+
+/// What the caller wants a topic to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicChange {
+    /// Its name, already checked.
+    pub name: String,
+    /// Queue numbers below this one may be read.
+    pub read_queue_count: u32,
+    /// Queue numbers below this one may be written.
+    pub write_queue_count: u32,
+    /// RocketMQ's permission bits (2 write, 4 read).
+    pub perm: u32,
+    /// RocketMQ's `topicSysFlag`.
+    pub sys_flag: u32,
+    /// Lives on one shard only.
+    pub ordered: bool,
+    /// Delete it.
+    pub deleted: bool,
+    /// The version to take (a sibling's), or the next.
+    pub version: Option<u64>,
+}
+
+/// All small state of a shard.
+#[derive(Debug, Default)]
+pub struct State {
+    topic_slots: Vec<Topic>,
+    topics: BTreeMap<Box<str>, u32>,
+    groups: BTreeMap<Box<str>, Group>,
+    group_names: BTreeMap<u32, Box<str>>,
+    pub(super) queues: Queues,
+    trim: LogPosition,
+    /// Ids below were given to a record, applied or not.
+    next_queue_id: u32,
+    next_group_id: u32,
+    pending_topics: BTreeMap<Box<str>, TopicRecord>,
+    pending_groups: BTreeMap<Box<str>, u32>,
+    /// Queues that a deletion took since the last call of [`State::drain_removed`].
+    removed: Vec<QueueId>,
+    events: Vec<TopicEvent>,
+}
+
+impl State {
+    /// The topic, unless it was never made or is deleted.
+    pub fn topic(&self, name: &str) -> Option<&Topic> {
+        self.topic_or_tombstone(name).filter(|topic| !topic.record.deleted)
+    }
+
+    /// The topic, or what its deletion left.
+    pub fn topic_or_tombstone(&self, name: &str) -> Option<&Topic> {
+        self.topics.get(name).map(|&slot| &self.topic_slots[slot as usize])
+    }
+
+    /// Topics and tombstones in the order of their names, those behind `after` only.
+    pub fn topics_after<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a Topic> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.topics.range::<str, _>((Excluded(after), Unbounded)).map(|(_, &slot)| &self.topic_slots[slot as usize])
+    }
+
+    /// The topic of a queue.
+    #[inline]
+    pub fn topic_of(&self, queue: &Queue) -> &Topic {
+        &self.topic_slots[queue.topic_slot as usize]
+    }
+
+    /// A version of this topic is in the log and not yet applied.
+    pub fn topic_is_pending(&self, name: &str) -> bool {
+        self.pending_topics.contains_key(name)
+    }
+
+    /// The committed offset of a group in a queue.
+    pub fn consume_offset(&self, group: &str, queue: QueueId) -> Option<QueueOffset> {
+        self.groups.get(group)?.offsets.get(&queue).map(|&(offset, _)| offset)
+    }
+
+    /// Everything below is no longer retained.
+    pub fn trim(&self) -> LogPosition {
+        self.trim
+    }
+
+    /// Groups that exist.
+    pub fn group_count(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Topic changes applied since the last call.
+    pub fn drain_events(&mut self, out: &mut Vec<TopicEvent>) {
+        out.append(&mut self.events);
+    }
+
+    /// Queues that deletions took since the last call.
+    pub fn drain_removed(&mut self) -> std::vec::Drain<'_, QueueId> {
+        self.removed.drain(..)
+    }
+
+    /// Assigns ids and a version to a change, for the record that says it. Taken by [`State::note_pending`] once that record
+    /// is in the log.
+    ///
+    /// # Errors
+    /// The quota of queues.
+    pub(super) fn assign_topic(&self, change: &TopicChange) -> Result<TopicRecord, Refusal> {
+        let current = self.pending_topics.get(change.name.as_str());
+        let current = current.or_else(|| self.topic_or_tombstone(&change.name).map(|topic| &topic.record));
+        let version = change.version.unwrap_or_else(|| current.map_or(1, |record| record.version + 1));
+        // A deleted topic's queues are gone: a topic made anew starts with ids that were never used.
+        let mut ranges = current.filter(|record| !record.deleted).map_or_else(Vec::new, |record| record.ranges.clone());
+        let held: u32 = ranges.iter().map(|range| range.count).sum();
+        let wanted = if change.deleted { 0 } else { change.read_queue_count.max(change.write_queue_count) };
+        if wanted > held {
+            let count = wanted - held;
+            if self.queues.len() + count as usize > QUEUE_COUNT_MAX {
+                return Err(TOO_MANY_QUEUES);
+            }
+            self.next_queue_id.checked_add(count).ok_or(TOO_MANY_QUEUES)?;
+            ranges.push(QueueRange { first: self.next_queue_id, count });
+        }
+        Ok(TopicRecord {
+            name: change.name.clone(),
+            version,
+            perm: change.perm,
+            read_queue_count: change.read_queue_count,
+            write_queue_count: change.write_queue_count,
+            sys_flag: change.sys_flag,
+            ordered: change.ordered,
+            deleted: change.deleted,
+            ranges,
+        })
+    }
+
+    /// The record was appended: what it took is taken, though not yet applied.
+    pub(super) fn note_pending(&mut self, record: &StateRecord) {
+        match record {
+            StateRecord::Topic(topic) => {
+                let highest = topic.queue_ids().map(|id| id.get() + 1).max().unwrap_or(0);
+                if !mutant::active(Mutant::QueueIdUsedAgain) {
+                    self.next_queue_id = self.next_queue_id.max(highest);
+                }
+                self.pending_topics.insert(topic.name.as_str().into(), topic.clone());
+            }
+            StateRecord::Group(group) => {
+                self.next_group_id = self.next_group_id.max(group.group_id + 1);
+                self.pending_groups.insert(group.name.as_str().into(), group.group_id);
+            }
+            _ => {}
+        }
+    }
+
+    /// The group's id, and the record that makes the group when it is new.
+    ///
+    /// # Errors
+    /// The quota of groups.
+    pub(super) fn assign_group(&self, name: &str) -> Result<(u32, Option<GroupRecord>), Refusal> {
+        if let Some(group) = self.groups.get(name) {
+            return Ok((group.record.group_id, None));
+        }
+        if let Some(&id) = self.pending_groups.get(name) {
+            return Ok((id, None));
+        }
+        if self.groups.len() + self.pending_groups.len() >= GROUP_COUNT_MAX {
+            return Err(TOO_MANY_GROUPS);
+        }
+        let id = self.next_group_id;
+        id.checked_add(1).ok_or(TOO_MANY_GROUPS)?;
+        Ok((id, Some(GroupRecord { name: name.into(), version: 1, group_id: id, deleted: false })))
+    }
+
+    /// The queue's next offsets: `count` of them, for an append.
+    #[inline]
+    pub(super) fn assign_offsets(&mut self, queue: QueueId, count: u32) -> Result<QueueOffset, Refusal> {
+        let queue = self.queues.get_mut(queue).ok_or(NO_QUEUE)?;
+        let first = queue.next_offset;
+        queue.next_offset = first.plus(u64::from(count));
+        Ok(first)
+    }
+
+    /// Applies messages: `count` of them, from `first_offset` on. Returns whether somebody waits for them; `None` when the
+    /// queue does not exist (its topic was deleted, or its topic's record is damaged).
+    #[inline]
+    pub(super) fn apply_messages(
+        &mut self,
+        queue: QueueId,
+        position: LogPosition,
+        first_offset: QueueOffset,
+        count: u32,
+    ) -> Option<bool> {
+        let queue = self.queues.get_mut(queue)?;
+        let end = first_offset.plus(u64::from(count));
+        if end > queue.visible_offset {
+            queue.visible_offset = end;
+        }
+        if end > queue.next_offset {
+            queue.next_offset = end;
+        }
+        queue.last_position = queue.last_position.max(position);
+        Some(std::mem::replace(&mut queue.watched, false))
+    }
+
+    /// Applies a state record that lies at `at.position` and says what was true at `at.as_of`. Ignored when something newer
+    /// is known.
+    pub(super) fn apply(&mut self, at: RecordPlace, record: StateRecord) {
+        let position = at.position;
+        match record {
+            StateRecord::Topic(record) => self.apply_topic(at, record),
+            StateRecord::Group(record) => self.apply_group(at, record),
+            StateRecord::Offset { group_id, queue, offset } => self.apply_offset(at, group_id, queue, offset),
+            StateRecord::Floor { queue, next_offset } => {
+                if let Some(queue) = self.queues.get_mut(queue) {
+                    queue.next_offset = queue.next_offset.max(next_offset);
+                    queue.visible_offset = queue.visible_offset.max(next_offset);
+                    queue.last_position = queue.last_position.max(position);
+                }
+            }
+            StateRecord::Trim { position } => self.trim = self.trim.max(position),
+        }
+    }
+
+    fn apply_topic(&mut self, at: RecordPlace, record: TopicRecord) {
+        let position = at.position;
+        if self.pending_topics.get(record.name.as_str()).is_some_and(|pending| pending.version <= record.version) {
+            self.pending_topics.remove(record.name.as_str());
+        }
+        let name: Box<str> = record.name.as_str().into();
+        let slot = match self.topics.get(&name) {
+            Some(&slot) if self.topic_slots[slot as usize].position > at.as_of => return,
+            Some(&slot) => slot,
+            None => {
+                let slot = u32::try_from(self.topic_slots.len()).expect("topics are bounded");
+                let record = TopicRecord { ranges: Vec::new(), deleted: true, ..record.clone() };
+                self.topic_slots.push(Topic { record, queues: Vec::new(), position });
+                self.topics.insert(name, slot);
+                slot
+            }
+        };
+        let ids: Vec<QueueId> = if record.deleted { Vec::new() } else { record.queue_ids().collect() };
+        let highest = record.queue_ids().map(|id| id.get() + 1).max().unwrap_or(0);
+        self.next_queue_id = self.next_queue_id.max(highest);
+        let old = std::mem::take(&mut self.topic_slots[slot as usize].queues);
+        for id in old.iter().filter(|id| ids.binary_search(id).is_err() && !ids.contains(id)) {
+            self.remove_queue(*id);
+        }
+        for (number, &id) in ids.iter().enumerate() {
+            self.place_queue(id, slot, u32::try_from(number).expect("queue numbers are u32"), &record);
+        }
+        self.events.push(TopicEvent { name: record.name.clone(), version: record.version });
+        self.topic_slots[slot as usize] = Topic { record, queues: ids, position };
+    }
+
+    fn place_queue(&mut self, id: QueueId, topic_slot: u32, number: u32, record: &TopicRecord) {
+        let writable = if number < record.write_queue_count { record.perm & 2 } else { 0 };
+        let readable = if number < record.read_queue_count { record.perm & 4 } else { 0 };
+        let perm = u8::try_from(writable | readable).expect("two bits");
+        match self.queues.get_mut(id) {
+            Some(queue) => queue.perm = perm,
+            None => self.queues.insert(
+                id,
+                Queue {
+                    next_offset: QueueOffset::ZERO,
+                    visible_offset: QueueOffset::ZERO,
+                    min_offset: QueueOffset::ZERO,
+                    min_offset_trim: LogPosition::ZERO,
+                    last_position: LogPosition::ZERO,
+                    topic_slot,
+                    number,
+                    watched: false,
+                    perm,
+                },
+            ),
+        }
+    }
+
+    fn remove_queue(&mut self, id: QueueId) {
+        self.queues.remove(id);
+        self.removed.push(id);
+        for group in self.groups.values_mut() {
+            group.offsets.remove(&id);
+        }
+    }
+
+    fn apply_group(&mut self, at: RecordPlace, record: GroupRecord) {
+        let position = at.position;
+        self.pending_groups.remove(record.name.as_str());
+        self.next_group_id = self.next_group_id.max(record.group_id + 1);
+        let name: Box<str> = record.name.as_str().into();
+        self.group_names.insert(record.group_id, name.clone());
+        match self.groups.get_mut(&name) {
+            Some(group) if group.position > at.as_of => {}
+            Some(group) => (group.record, group.position) = (record, position),
+            None => {
+                self.groups.insert(name, Group { record, position, offsets: BTreeMap::new() });
+            }
+        }
+    }
+
+    fn apply_offset(&mut self, at: RecordPlace, group_id: u32, queue: QueueId, offset: QueueOffset) {
+        let group = self.group_names.get(&group_id).and_then(|name| self.groups.get_mut(name));
+        let (Some(group), true) = (group, self.queues.get(queue).is_some()) else { return };
+        let entry = group.offsets.entry(queue).or_insert((offset, at.position));
+        if entry.1 <= at.as_of {
+            *entry = (offset, at.position);
+        }
+    }
+
+    /// After damage that may hide records: ids that the hidden ones may have taken are skipped.
+    pub(super) fn skip_ids(&mut self, count: u32) {
+        self.next_queue_id = self.next_queue_id.saturating_add(count);
+        self.next_group_id = self.next_group_id.saturating_add(count);
+    }
+
+    /// A checksum of everything applied: two shards that applied the same log have the same.
+    pub fn digest(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        for topic in self.topics_after("") {
+            hasher.update(format!("{:?}", topic.record).as_bytes());
+        }
+        for group in self.groups.values() {
+            hasher.update(format!("{:?}", group.record).as_bytes());
+            for (queue, (offset, _)) in &group.offsets {
+                hasher.update(&[queue.get().to_le_bytes(), [0; 4]].concat());
+                hasher.update(&offset.get().to_le_bytes());
+            }
+        }
+        for (id, queue) in self.queues.iter() {
+            hasher.update(&id.get().to_le_bytes());
+            hasher.update(&queue.visible_offset.get().to_le_bytes());
+        }
+        hasher.update(&self.trim.get().to_le_bytes());
+        hasher.finalize()
+    }
+}

@@ -1,0 +1,284 @@
+//! The payloads of state records. Each says the whole new value of one thing, so that the latest record wins and a
+//! record may be appended again (retention) or read again (a snapshot taken in slices) without harm.
+//!
+//! Little endian. The record header's queue id is the queue of a floor or an offset, else 0.
+//!
+//! ```text
+//! topic  (18)  version u64 | perm u32 | read queue count u32 | write queue count u32 | RocketMQ's topicSysFlag u32
+//!              flags u8 (1 ordered, 2 deleted) | zero u8 | range count u16
+//!              range count x { first queue id u32, count u32 } | name, to the end
+//! group  (19)  version u64 | group id u32 | flags u8 (2 deleted) | zero u8 x 3 | name, to the end
+//! offset (20)  group id u32 | zero u32 | offset u64
+//! floor  (21)  next offset u64
+//! trim   (22)  position u64
+//! ```
+
+use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
+use ringmq_proto::record::RecordKind;
+
+/// Consecutive internal queue ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueRange {
+    /// The first id.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// One state record, decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateRecord {
+    /// A topic as it is from now on.
+    Topic(TopicRecord),
+    /// A consumer group as it is from now on.
+    Group(GroupRecord),
+    /// How far a group has consumed a queue.
+    Offset {
+        /// The group.
+        group_id: u32,
+        /// The queue.
+        queue: QueueId,
+        /// The next offset that the group wants.
+        offset: QueueOffset,
+    },
+    /// No offset of the queue below this one is given again.
+    Floor {
+        /// The queue.
+        queue: QueueId,
+        /// The next offset.
+        next_offset: QueueOffset,
+    },
+    /// Everything below the position is no longer retained.
+    Trim {
+        /// Start of the first retained segment.
+        position: LogPosition,
+    },
+}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicRecord {
+    /// Its name.
+    pub name: String,
+    /// Rises with each change; a deletion is a change.
+    pub version: u64,
+    /// RocketMQ's permission bits.
+    pub perm: u32,
+    /// Queue numbers below this one may be read.
+    pub read_queue_count: u32,
+    /// Queue numbers below this one may be written.
+    pub write_queue_count: u32,
+    /// RocketMQ's `topicSysFlag`, kept for clients.
+    pub sys_flag: u32,
+    /// Lives on one shard only.
+    pub ordered: bool,
+    /// A tombstone.
+    pub deleted: bool,
+    /// Internal ids of its queues, in the order of their numbers.
+    pub ranges: Vec<QueueRange>,
+}
+
+/// A consumer group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRecord {
+    /// Its name.
+    pub name: String,
+    /// Rises with each change.
+    pub version: u64,
+    /// What offset records call it; never used again.
+    pub group_id: u32,
+    /// A tombstone.
+    pub deleted: bool,
+}
+
+const ORDERED: u8 = 1;
+const DELETED: u8 = 2;
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn name(self) -> Option<String> {
+        String::from_utf8(self.0.to_vec()).ok()
+    }
+
+    fn end<T>(self, value: T) -> Option<T> {
+        self.0.is_empty().then_some(value)
+    }
+}
+
+impl StateRecord {
+    /// The record's kind.
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Self::Topic(_) => RecordKind::TOPIC,
+            Self::Group(_) => RecordKind::GROUP,
+            Self::Offset { .. } => RecordKind::CONSUME_OFFSET,
+            Self::Floor { .. } => RecordKind::QUEUE_FLOOR,
+            Self::Trim { .. } => RecordKind::TRIM,
+        }
+    }
+
+    /// The queue id of the record header.
+    pub fn queue_id(&self) -> QueueId {
+        match self {
+            Self::Offset { queue, .. } | Self::Floor { queue, .. } => *queue,
+            _ => QueueId::ZERO,
+        }
+    }
+
+    /// Appends the payload to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Topic(topic) => topic.encode(out),
+            Self::Group(group) => {
+                out.extend(group.version.to_le_bytes());
+                out.extend(group.group_id.to_le_bytes());
+                out.extend([if group.deleted { DELETED } else { 0 }, 0, 0, 0]);
+                out.extend(group.name.as_bytes());
+            }
+            Self::Offset { group_id, offset, .. } => {
+                out.extend(group_id.to_le_bytes());
+                out.extend([0; 4]);
+                out.extend(offset.get().to_le_bytes());
+            }
+            Self::Floor { next_offset, .. } => out.extend(next_offset.get().to_le_bytes()),
+            Self::Trim { position } => out.extend(position.get().to_le_bytes()),
+        }
+    }
+
+    /// Reads a payload. `Ok(None)`: not a kind of state that is kept here.
+    ///
+    /// # Errors
+    /// A malformed payload: its CRC was right, so this program and the writer disagree.
+    pub fn decode(kind: RecordKind, queue_id: QueueId, payload: &[u8]) -> Result<Option<Self>, MalformedState> {
+        let reader = Reader(payload);
+        let record = match kind {
+            RecordKind::TOPIC => TopicRecord::decode(reader).map(Self::Topic),
+            RecordKind::GROUP => GroupRecord::decode(reader).map(Self::Group),
+            RecordKind::CONSUME_OFFSET => decode_offset(reader, queue_id),
+            RecordKind::QUEUE_FLOOR => {
+                decode_u64(reader).map(|next| Self::Floor { queue: queue_id, next_offset: QueueOffset::new(next) })
+            }
+            RecordKind::TRIM => decode_u64(reader).map(|position| Self::Trim { position: LogPosition::new(position) }),
+            _ => return Ok(None),
+        };
+        record.map(Some).ok_or(MalformedState { kind })
+    }
+}
+
+/// A state record whose CRC is right and whose content is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a state record of kind {kind:?} is malformed although its checksum is right")]
+pub struct MalformedState {
+    /// The record's kind.
+    pub kind: RecordKind,
+}
+
+fn decode_u64(mut reader: Reader<'_>) -> Option<u64> {
+    let value = reader.u64()?;
+    reader.end(value)
+}
+
+fn decode_offset(mut reader: Reader<'_>, queue: QueueId) -> Option<StateRecord> {
+    let (group_id, _zero, offset) = (reader.u32()?, reader.u32()?, reader.u64()?);
+    reader.end(StateRecord::Offset { group_id, queue, offset: QueueOffset::new(offset) })
+}
+
+impl TopicRecord {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend(self.version.to_le_bytes());
+        out.extend(self.perm.to_le_bytes());
+        out.extend(self.read_queue_count.to_le_bytes());
+        out.extend(self.write_queue_count.to_le_bytes());
+        out.extend(self.sys_flag.to_le_bytes());
+        out.extend([if self.ordered { ORDERED } else { 0 } | if self.deleted { DELETED } else { 0 }, 0]);
+        out.extend(u16::try_from(self.ranges.len()).expect("ranges are bounded").to_le_bytes());
+        for range in &self.ranges {
+            out.extend(range.first.to_le_bytes());
+            out.extend(range.count.to_le_bytes());
+        }
+        out.extend(self.name.as_bytes());
+    }
+
+    fn decode(mut reader: Reader<'_>) -> Option<Self> {
+        let (version, perm) = (reader.u64()?, reader.u32()?);
+        let (read_queue_count, write_queue_count, sys_flag) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let (flags, _zero, range_count) = (reader.u8()?, reader.u8()?, reader.u16()?);
+        let mut ranges = Vec::new();
+        for _ in 0..range_count {
+            ranges.push(QueueRange { first: reader.u32()?, count: reader.u32()? });
+        }
+        let (ordered, deleted) = (flags & ORDERED != 0, flags & DELETED != 0);
+        let name = reader.name()?;
+        Some(Self { name, version, perm, read_queue_count, write_queue_count, sys_flag, ordered, deleted, ranges })
+    }
+
+    /// Internal ids of all its queues, in the order of their numbers (also those that are no longer in use).
+    pub fn queue_ids(&self) -> impl Iterator<Item = QueueId> + '_ {
+        self.ranges.iter().flat_map(|range| (range.first..range.first + range.count).map(QueueId::new))
+    }
+}
+
+impl GroupRecord {
+    fn decode(mut reader: Reader<'_>) -> Option<Self> {
+        let (version, group_id, [flags, ..]) = (reader.u64()?, reader.u32()?, reader.take::<4>()?);
+        Some(Self { name: reader.name()?, version, group_id, deleted: flags & DELETED != 0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_records_read_back_and_refuse_other_lengths() {
+        let records = [
+            StateRecord::Topic(TopicRecord {
+                name: "orders".into(),
+                version: 3,
+                perm: 6,
+                read_queue_count: 9,
+                write_queue_count: 8,
+                sys_flag: 0,
+                ordered: true,
+                deleted: false,
+                ranges: vec![QueueRange { first: 0, count: 8 }, QueueRange { first: 30, count: 1 }],
+            }),
+            StateRecord::Group(GroupRecord { name: "g".into(), version: 1, group_id: 4, deleted: true }),
+            StateRecord::Offset { group_id: 4, queue: QueueId::new(30), offset: QueueOffset::new(u64::MAX) },
+            StateRecord::Floor { queue: QueueId::new(8), next_offset: QueueOffset::new(5) },
+            StateRecord::Trim { position: LogPosition::new(1 << 30) },
+        ];
+        for record in records {
+            let mut payload = Vec::new();
+            record.encode(&mut payload);
+            let read = StateRecord::decode(record.kind(), record.queue_id(), &payload);
+            assert_eq!(read, Ok(Some(record.clone())));
+            let shorter = StateRecord::decode(record.kind(), QueueId::ZERO, &payload[..payload.len().min(7)]);
+            assert_eq!(shorter, Err(MalformedState { kind: record.kind() }));
+        }
+        assert_eq!(StateRecord::decode(RecordKind::MESSAGE, QueueId::ZERO, &[]), Ok(None));
+    }
+}

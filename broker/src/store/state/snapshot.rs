@@ -1,0 +1,100 @@
+//! Small state as a list of the records that would make it, taken in slices: for snapshots, and for what retention owes.
+//!
+//! A [`Cursor`] walks topics, groups with their offsets, then queues that have a floor to keep. State may change between
+//! slices: whatever a slice saw is as new or newer than the position at which the walk began, and recovery replays the
+//! log from there, so a snapshot of mixed ages comes out right (see `State::apply`).
+
+use super::State;
+use super::records::StateRecord;
+use ringmq_proto::ids::{LogPosition, QueueId};
+use std::ops::Bound::{Excluded, Included, Unbounded};
+
+/// Where a walk through the state has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// At the first topic whose name is greater.
+    Topics(String),
+    /// At the first group whose name is greater.
+    Groups(String),
+    /// Inside a group's offsets, from this queue on.
+    Offsets(String, QueueId),
+    /// At the first queue from this id on.
+    Queues(QueueId),
+    /// Through.
+    Done,
+}
+
+impl Cursor {
+    /// The beginning.
+    pub fn start() -> Self {
+        Self::Topics(String::new())
+    }
+}
+
+impl State {
+    /// The next slice of a walk: up to `count_max` steps. Gives each record with the position of the one that said so,
+    /// if that position lies below `below`; floors only for queues that have given out offsets.
+    pub fn walk(
+        &self,
+        cursor: &mut Cursor,
+        count_max: usize,
+        below: LogPosition,
+        mut out: impl FnMut(LogPosition, StateRecord),
+    ) {
+        for _ in 0..count_max {
+            *cursor = match cursor {
+                Cursor::Topics(after) => self.walk_topic(after, below, &mut out),
+                Cursor::Groups(after) => self.walk_group(after, below, &mut out),
+                Cursor::Offsets(name, from) => self.walk_offset(name, *from, below, &mut out),
+                Cursor::Queues(from) => self.walk_queue(*from, below, &mut out),
+                Cursor::Done => return,
+            };
+        }
+    }
+
+    fn walk_topic(&self, after: &str, below: LogPosition, out: &mut impl FnMut(LogPosition, StateRecord)) -> Cursor {
+        let Some(topic) = self.topics_after(after).next() else { return Cursor::Groups(String::new()) };
+        if topic.position < below {
+            out(topic.position, StateRecord::Topic(topic.record.clone()));
+        }
+        Cursor::Topics(topic.record.name.clone())
+    }
+
+    fn walk_group(&self, after: &str, below: LogPosition, out: &mut impl FnMut(LogPosition, StateRecord)) -> Cursor {
+        let next = self.groups.range::<str, _>((Excluded(after), Unbounded)).next();
+        let Some((name, group)) = next else { return Cursor::Queues(QueueId::ZERO) };
+        if group.position < below {
+            out(group.position, StateRecord::Group(group.record.clone()));
+        }
+        Cursor::Offsets(name.to_string(), QueueId::ZERO)
+    }
+
+    fn walk_offset(
+        &self,
+        name: &str,
+        from: QueueId,
+        below: LogPosition,
+        out: &mut impl FnMut(LogPosition, StateRecord),
+    ) -> Cursor {
+        let next = Cursor::Groups(name.to_string());
+        let Some(group) = self.groups.get(name) else { return next };
+        let Some((&queue, &(offset, position))) = group.offsets.range((Included(from), Unbounded)).next() else {
+            return next;
+        };
+        if position < below {
+            out(position, StateRecord::Offset { group_id: group.record.group_id, queue, offset });
+        }
+        match queue.get().checked_add(1) {
+            Some(next) => Cursor::Offsets(name.to_string(), QueueId::new(next)),
+            None => next,
+        }
+    }
+
+    fn walk_queue(&self, from: QueueId, below: LogPosition, out: &mut impl FnMut(LogPosition, StateRecord)) -> Cursor {
+        let Some((id, queue)) = self.queues.next_from(from) else { return Cursor::Done };
+        if queue.visible_offset.get() > 0 && queue.last_position < below {
+            out(queue.last_position, StateRecord::Floor { queue: id, next_offset: queue.visible_offset });
+        }
+        id.get().checked_add(1).map_or(Cursor::Done, |next| Cursor::Queues(QueueId::new(next)))
+    }
+}
