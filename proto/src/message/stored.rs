@@ -13,7 +13,7 @@
 //! follows the properties inside of it belongs to a newer version and is skipped. Offsets and times are i64 of which
 //! RingMQ never writes a negative one; they are read as u64, bit by bit, so that nothing is lost of what others wrote.
 
-use crate::error::DecodeError;
+use crate::error::{DecodeError, split_array};
 use crate::ids::{LogPosition, QueueOffset};
 use crate::message::host::Host;
 use std::net::IpAddr;
@@ -207,48 +207,40 @@ impl<'a> StoredMessage<'a> {
     /// # Errors
     /// When the magic is none of a message's, a length is negative, or the parts do not fit into the total size, or
     /// that not into `bytes`. The body's CRC is not looked at: see [`Self::is_body_whole`].
+    #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let total_size = read_total_size(bytes)?;
-        let mut fields = Fields { bytes: &bytes[4..total_size] };
-        let magic = fields.u32()?;
+        let mut fields = Fields { bytes: &bytes[..total_size] };
+        let head = fields.array::<48>()?;
+        let magic = u32_at(head, 4);
         if magic != MAGIC_V1 && magic != MAGIC_V2 {
             return Err(DecodeError::Unknown { what: "stored message's magic", value: magic.into() });
         }
-        let body_crc = fields.u32()?;
-        let queue_id = fields.i32()?;
-        let flag = fields.i32()?;
-        let queue_offset = QueueOffset::new(fields.u64()?);
-        let position = LogPosition::new(fields.u64()?);
-        let sys_flag = fields.i32()?;
-        let born_time_ms = fields.u64()?;
-        let born_host = fields.host(sys_flag & sys_flag::BORN_HOST_IPV6 != 0)?;
-        let store_time_ms = fields.u64()?;
-        let store_host = fields.host(sys_flag & sys_flag::STORE_HOST_IPV6 != 0)?;
-        let reconsume_times = fields.i32()?;
-        let prepared_transaction_position = fields.u64()?.cast_signed();
-        let body_len = fields.u32()? as usize;
-        let body = fields.take("stored message's body", body_len)?;
-        let topic_len = if magic == MAGIC_V2 { fields.length_u16()? } else { usize::from(fields.array::<1>()?[0]) };
+        let sys_flag = u32_at(head, 36).cast_signed();
+        let middle = fields.middle(sys_flag)?;
+        let body = fields.take("stored message's body", middle.body_len)?;
+        let topic_len = fields.topic_len(magic)?;
         let topic = fields.take("stored message's topic", topic_len)?;
-        let properties_len = fields.length_u16()?;
+        let properties_len = usize::from(u16::from_be_bytes(*fields.array()?));
+        check_length(properties_len, I16_MAX)?;
         let properties = fields.take("stored message's properties", properties_len)?;
         let parts = StoredMessageParts {
-            queue_id,
-            flag,
-            queue_offset,
-            position,
+            queue_id: u32_at(head, 12).cast_signed(),
+            flag: u32_at(head, 16).cast_signed(),
+            queue_offset: QueueOffset::new(u64_at(head, 20)),
+            position: LogPosition::new(u64_at(head, 28)),
             sys_flag,
-            born_time_ms,
-            born_host,
-            store_time_ms,
-            store_host,
-            reconsume_times,
-            prepared_transaction_position,
+            born_time_ms: u64_at(head, 40),
+            born_host: middle.born_host,
+            store_time_ms: middle.store_time_ms,
+            store_host: middle.store_host,
+            reconsume_times: middle.reconsume_times,
+            prepared_transaction_position: middle.prepared_transaction_position,
             body,
             topic,
             properties,
         };
-        Ok(Self { parts, body_crc, total_size })
+        Ok(Self { parts, body_crc: u32_at(head, 8), total_size })
     }
 
     /// Whether the body has the CRC that is stored with it.
@@ -257,9 +249,10 @@ impl<'a> StoredMessage<'a> {
     }
 }
 
+#[inline]
 fn read_total_size(bytes: &[u8]) -> Result<usize, DecodeError> {
-    let mut fields = Fields { bytes };
-    let stated = fields.u32()?;
+    let (stated, _) = split_array::<4>("stored message's total size", bytes)?;
+    let stated = u32::from_be_bytes(*stated);
     let total_size = stated as usize;
     if total_size < STORED_SIZE_BYTES_MIN || stated > i32::MAX.cast_unsigned() {
         let (min, max) = (STORED_SIZE_BYTES_MIN as u64, i32::MAX.cast_unsigned().into());
@@ -269,6 +262,36 @@ fn read_total_size(bytes: &[u8]) -> Result<usize, DecodeError> {
     Ok(total_size)
 }
 
+#[inline]
+fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+#[inline]
+fn u64_at<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) << 32 | u64::from(u32_at(bytes, at + 4))
+}
+
+/// A length is signed on the wire: what looks longer than its type's maximum is negative.
+#[inline]
+fn check_length(length: usize, max: usize) -> Result<(), DecodeError> {
+    if length > max {
+        let what = "length of a stored message's topic or properties";
+        return Err(DecodeError::OutOfRange { what, value: length as u64, min: 0, max: max as u64 });
+    }
+    Ok(())
+}
+
+/// The fields from the born host to the body's length, whose places depend on the hosts.
+struct Middle {
+    born_host: Host,
+    store_time_ms: u64,
+    store_host: Host,
+    reconsume_times: i32,
+    prepared_transaction_position: i64,
+    body_len: usize,
+}
+
 /// Takes field after field off the front of a message.
 struct Fields<'a> {
     bytes: &'a [u8],
@@ -276,42 +299,57 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     #[inline]
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
-        let (head, rest) = crate::error::split_array::<N>("stored message's fields", self.bytes)?;
+    fn array<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
+        let (head, rest) = split_array::<N>("stored message's fields", self.bytes)?;
         self.bytes = rest;
-        Ok(*head)
+        Ok(head)
     }
 
+    /// All fixed when both hosts are IPv4, as nearly always: one check for all of them.
     #[inline]
-    fn u32(&mut self) -> Result<u32, DecodeError> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    #[inline]
-    fn i32(&mut self) -> Result<i32, DecodeError> {
-        self.array().map(i32::from_be_bytes)
-    }
-
-    #[inline]
-    fn u64(&mut self) -> Result<u64, DecodeError> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    /// A length that is an i16 on the wire: a negative one is longer than anything can be.
-    #[inline]
-    fn length_u16(&mut self) -> Result<usize, DecodeError> {
-        let length = usize::from(self.array().map(u16::from_be_bytes)?);
-        if length > I16_MAX {
-            let what = "length of a stored message's topic or properties";
-            return Err(DecodeError::OutOfRange { what, value: length as u64, min: 0, max: I16_MAX as u64 });
+    fn middle(&mut self, sys_flag: i32) -> Result<Middle, DecodeError> {
+        if sys_flag & sys_flag::HOST_BITS != 0 {
+            return self.middle_with_ipv6(sys_flag);
         }
-        Ok(length)
+        let middle = self.array::<40>()?;
+        let ipv4 = |at: usize| IpAddr::from([middle[at], middle[at + 1], middle[at + 2], middle[at + 3]]);
+        Ok(Middle {
+            born_host: Host::new(ipv4(0), u32_at(middle, 4)),
+            store_time_ms: u64_at(middle, 8),
+            store_host: Host::new(ipv4(16), u32_at(middle, 20)),
+            reconsume_times: u32_at(middle, 24).cast_signed(),
+            prepared_transaction_position: u64_at(middle, 28).cast_signed(),
+            body_len: u32_at(middle, 36) as usize,
+        })
+    }
+
+    #[cold]
+    fn middle_with_ipv6(&mut self, sys_flag: i32) -> Result<Middle, DecodeError> {
+        Ok(Middle {
+            born_host: self.host(sys_flag & sys_flag::BORN_HOST_IPV6 != 0)?,
+            store_time_ms: u64::from_be_bytes(*self.array()?),
+            store_host: self.host(sys_flag & sys_flag::STORE_HOST_IPV6 != 0)?,
+            reconsume_times: i32::from_be_bytes(*self.array()?),
+            prepared_transaction_position: i64::from_be_bytes(*self.array()?),
+            body_len: u32::from_be_bytes(*self.array()?) as usize,
+        })
+    }
+
+    fn host(&mut self, ipv6: bool) -> Result<Host, DecodeError> {
+        let ip = if ipv6 { IpAddr::from(*self.array::<16>()?) } else { IpAddr::from(*self.array::<4>()?) };
+        Ok(Host::new(ip, u32::from_be_bytes(*self.array()?)))
     }
 
     #[inline]
-    fn host(&mut self, ipv6: bool) -> Result<Host, DecodeError> {
-        let ip = if ipv6 { IpAddr::from(self.array::<16>()?) } else { IpAddr::from(self.array::<4>()?) };
-        Ok(Host::new(ip, self.u32()?))
+    fn topic_len(&mut self, magic: u32) -> Result<usize, DecodeError> {
+        if magic == MAGIC_V2 {
+            let length = usize::from(u16::from_be_bytes(*self.array()?));
+            check_length(length, I16_MAX)?;
+            return Ok(length);
+        }
+        let length = usize::from(self.array::<1>()?[0]);
+        check_length(length, TOPIC_V1_SIZE_BYTES_MAX)?;
+        Ok(length)
     }
 
     #[inline]
@@ -428,6 +466,16 @@ mod tests {
         assert_eq!(read.len(), 2);
         assert_eq!(read[0].parts, read[1].parts);
         assert_eq!(read[0].total_size, total_size);
+    }
+
+    #[test]
+    fn negative_lengths_are_refused() {
+        let bytes = StoredMessageParts { topic: &[b't'; 127], properties: &[b'p'; 300], ..parts() }.to_vec();
+        for (at, what) in [(88 + 10, "topic"), (88 + 10 + 128, "properties"), (84, "body")] {
+            let mut negative = bytes.clone();
+            negative[at] |= 0x80;
+            assert!(StoredMessage::decode(&negative).is_err(), "{what}");
+        }
     }
 
     #[test]
