@@ -10,5 +10,6 @@ pub mod disk;
 pub mod mutant;
 pub mod net;
 pub mod now;
+pub mod server;
 pub mod shard;
 pub mod store;
