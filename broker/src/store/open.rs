@@ -241,7 +241,9 @@ impl Store {
         store.index.trim(store.state.trim());
         let mut discarded = Vec::new();
         store.state.drain_events(&mut discarded);
-        store.state.drain_removed();
+        for queue in store.state.drain_removed() {
+            store.index.remove_queue(queue);
+        }
         store.begin_epoch(disk, previous_epoch, now)?;
         store.skip_offsets_after_damage(disk, now)?;
         Ok((store, report))
@@ -446,8 +448,10 @@ fn find<D: Disk>(
         }
     }
     let alignment = superblock.alignment_bytes as usize;
+    replay.state.begin_replay();
     let mut reader = LogReader::new(disk, superblock.segment_size_bytes, alignment, starts.to_vec());
     let walked = Walk::new(&mut reader, superblock, from, epochs).run(&mut replay)?;
+    replay.state.end_replay();
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }

@@ -47,7 +47,6 @@ enum Job {
 enum Leaving {
     /// Its rename or removal is in flight.
     Going {
-        start: LogPosition,
         spare: Option<u64>,
         op: OpId,
     },
@@ -348,12 +347,12 @@ impl Segments {
             }
             None => DiskOpKind::Remove { file },
         };
-        self.leaving = Some(Leaving::Going { start, spare, op: ids.issue(kind, out) });
+        self.leaving = Some(Leaving::Going { spare, op: ids.issue(kind, out) });
     }
 
     fn on_leaving(&mut self, completion: &Completion, ids: &mut OpIds, out: &mut Vec<DiskOp>) -> bool {
         match self.leaving {
-            Some(Leaving::Going { start: _, spare, op }) if op == completion.id => {
+            Some(Leaving::Going { spare, op }) if op == completion.id => {
                 // A file that could not be renamed or removed stays behind, below the trim position: recovery removes it.
                 self.leaving = completion.result.is_ok().then(|| Leaving::SyncDir {
                     spare,

@@ -76,6 +76,14 @@ pub struct TopicChange {
     pub version: Option<u64>,
 }
 
+/// What recovery has read of queues and groups whose own records it has not.
+#[derive(Debug, Default)]
+struct Orphans {
+    /// Behind the last message, and where that lies.
+    queues: BTreeMap<QueueId, (QueueOffset, LogPosition)>,
+    offsets: Vec<(RecordPlace, u32, QueueId, QueueOffset)>,
+}
+
 /// All small state of a shard.
 #[derive(Debug, Default)]
 pub struct State {
@@ -92,6 +100,9 @@ pub struct State {
     pending_groups: BTreeMap<Box<str>, u32>,
     /// Queues that a deletion took since the last call of [`State::drain_removed`].
     removed: Vec<QueueId>,
+    /// While a log without its oldest segments is replayed: what refers to things whose records come later, because
+    /// retention appended them again.
+    orphans: Option<Orphans>,
     events: Vec<TopicEvent>,
 }
 
@@ -238,16 +249,21 @@ impl State {
         first_offset: QueueOffset,
         count: u32,
     ) -> Option<bool> {
-        let queue = self.queues.get_mut(queue)?;
         let end = first_offset.plus(u64::from(count));
-        if end > queue.visible_offset {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            let orphans = self.orphans.as_mut()?;
+            orphans.queues.insert(queue, (end, position));
+            return Some(false);
+        };
+        let grown = end > queue.visible_offset;
+        if grown {
             queue.visible_offset = end;
         }
         if end > queue.next_offset {
             queue.next_offset = end;
         }
         queue.last_position = queue.last_position.max(position);
-        Some(std::mem::replace(&mut queue.watched, false))
+        Some(grown && std::mem::replace(&mut queue.watched, false))
     }
 
     /// Applies a state record that lies at `at.position` and says what was true at `at.as_of`. Ignored when something newer
@@ -258,12 +274,9 @@ impl State {
             StateRecord::Topic(record) => self.apply_topic(at, record),
             StateRecord::Group(record) => self.apply_group(at, record),
             StateRecord::Offset { group_id, queue, offset } => self.apply_offset(at, group_id, queue, offset),
+            // A floor is a message that is gone: it counts up to the same offset.
             StateRecord::Floor { queue, next_offset } => {
-                if let Some(queue) = self.queues.get_mut(queue) {
-                    queue.next_offset = queue.next_offset.max(next_offset);
-                    queue.visible_offset = queue.visible_offset.max(next_offset);
-                    queue.last_position = queue.last_position.max(position);
-                }
+                self.apply_messages(queue, position, next_offset, 0);
             }
             StateRecord::Trim { position } => self.trim = self.trim.max(position),
         }
@@ -296,6 +309,7 @@ impl State {
         for (number, &id) in ids.iter().enumerate() {
             self.place_queue(id, slot, u32::try_from(number).expect("queue numbers are u32"), &record);
         }
+        self.adopt(record.queue_ids().collect::<Vec<_>>().as_slice(), record.deleted);
         self.events.push(TopicEvent { name: record.name.clone(), version: record.version });
         self.topic_slots[slot as usize] = Topic { record, queues: ids, position };
     }
@@ -323,6 +337,43 @@ impl State {
         }
     }
 
+    /// Gives waiting orphans to queues and groups that are there now; those of deleted queues go.
+    fn adopt(&mut self, ids: &[QueueId], deleted: bool) {
+        let Some(mut orphans) = self.orphans.take() else { return };
+        for id in ids {
+            if let Some((end, position)) = orphans.queues.remove(id) {
+                if deleted {
+                    self.removed.push(*id);
+                } else {
+                    self.apply_messages(*id, position, end, 0);
+                }
+            }
+        }
+        let known = |state: &Self, group_id: &u32, queue: &QueueId| {
+            state.group_names.contains_key(group_id) && state.queues.get(*queue).is_some()
+        };
+        let (ready, waiting) = std::mem::take(&mut orphans.offsets)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, group_id, queue, _)| known(self, group_id, queue));
+        for (place, group_id, queue, offset) in ready {
+            self.apply_offset(place, group_id, queue, offset);
+        }
+        orphans.offsets = waiting;
+        self.orphans = Some(orphans);
+    }
+
+    /// A replay begins: what refers to things that come later waits for them.
+    pub(super) fn begin_replay(&mut self) {
+        self.orphans = Some(Orphans::default());
+    }
+
+    /// The replay is through: queues that nobody claimed were deleted (or their topic's record is damaged).
+    pub(super) fn end_replay(&mut self) {
+        if let Some(orphans) = self.orphans.take() {
+            self.removed.extend(orphans.queues.into_keys());
+        }
+    }
+
     fn remove_queue(&mut self, id: QueueId) {
         self.queues.remove(id);
         self.removed.push(id);
@@ -342,13 +393,19 @@ impl State {
             Some(group) => (group.record, group.position) = (record, position),
             None => {
                 self.groups.insert(name, Group { record, position, offsets: BTreeMap::new() });
+                self.adopt(&[], false);
             }
         }
     }
 
     fn apply_offset(&mut self, at: RecordPlace, group_id: u32, queue: QueueId, offset: QueueOffset) {
         let group = self.group_names.get(&group_id).and_then(|name| self.groups.get_mut(name));
-        let (Some(group), true) = (group, self.queues.get(queue).is_some()) else { return };
+        let (Some(group), true) = (group, self.queues.get(queue).is_some()) else {
+            if let Some(orphans) = &mut self.orphans {
+                orphans.offsets.push((at, group_id, queue, offset));
+            }
+            return;
+        };
         let entry = group.offsets.entry(queue).or_insert((offset, at.position));
         if entry.1 <= at.as_of {
             *entry = (offset, at.position);

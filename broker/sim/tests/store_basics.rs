@@ -1,0 +1,388 @@
+//! The store by itself, on the simulated disk: what is appended is read back, from memory and from disk, before and after
+//! restarts; segments roll and are recycled; state and offsets outlive the segments that said them.
+
+use ringmq_broker::disk::{DiskOp, FileName};
+use ringmq_broker::now::Now;
+use ringmq_broker::store::{
+    AckMode, Appended, BatchItem, BatchShared, Entropy, FlushMode, NewMessage, Piece, ReadOutcome, RecordSink, Refusal,
+    Retention, SearchOutcome, Store, StoreOptions, TopicChange, ViewOutcome,
+};
+use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
+use ringmq_proto::message::{Batch, Host, StoredMessage};
+use ringmq_proto::record::{RecordKind, records};
+use ringmq_sim::disk::SimDisk;
+use ringmq_sim::rng::Rng;
+
+struct Bench {
+    disk: SimDisk,
+    store: Store,
+    now: Now,
+    ops: Vec<DiskOp>,
+}
+
+fn options(alignment: u32) -> StoreOptions {
+    StoreOptions {
+        alignment_bytes: alignment,
+        device_block_bytes: alignment,
+        segment_size_bytes: 1 << 20,
+        hot_tail_bytes: 2 << 20,
+        cache_bytes: 8 << 20,
+        advertised: Host::new([127, 0, 0, 1].into(), 10911),
+        ..StoreOptions::default()
+    }
+}
+
+impl Bench {
+    fn new(options: StoreOptions) -> Self {
+        let mut disk = SimDisk::new(Rng::new(7), options.alignment_bytes as usize);
+        let entropy = Entropy { log_id: 0xabcdef, disk_id: 1 };
+        let now = Now { boot_ns: 1, wall_ms: 1_000 };
+        let (store, report) = Store::open(&mut disk, options, entropy, now).expect("a new directory opens");
+        assert!(report.created);
+        Self { disk, store, now, ops: Vec::new() }
+    }
+
+    fn reopen(mut self, change: impl FnOnce(&mut SimDisk, &mut StoreOptions)) -> Self {
+        let mut options = self.store.options().clone();
+        change(&mut self.disk, &mut options);
+        self.disk.settle();
+        let entropy = Entropy { log_id: 0, disk_id: 0 };
+        let digest = self.store.state().digest();
+        let (store, report) = Store::open(&mut self.disk, options, entropy, self.now).expect("reopens");
+        assert!(!report.created && report.damaged.is_empty(), "{report:?}");
+        assert_eq!(store.state().digest(), digest, "apply live and apply from the log agree");
+        Self { store, ..self }
+    }
+
+    fn submit(&mut self) {
+        for op in self.ops.drain(..) {
+            self.disk.submit(op);
+        }
+    }
+
+    /// Runs until the disk has nothing to do, time passing now and then.
+    fn settle(&mut self) {
+        for _ in 0..400 {
+            self.store.turn(self.now, &mut self.ops);
+            self.submit();
+            while let Some(completion) = self.disk.complete() {
+                self.store.on_disk(self.now, completion, &mut self.ops).expect("no fault is armed");
+                self.submit();
+            }
+            self.now.boot_ns += 10_000_000;
+            self.now.wall_ms += 10;
+            self.store.tick(self.now, &mut self.ops);
+            self.submit();
+        }
+    }
+
+    fn topic(&mut self, name: &str, queues: u32) -> Vec<QueueId> {
+        let change = TopicChange {
+            name: name.into(),
+            read_queue_count: queues,
+            write_queue_count: queues,
+            perm: 6,
+            sys_flag: 0,
+            ordered: false,
+            deleted: false,
+            version: None,
+        };
+        let _appended = self.store.append_topic(self.now, &change).expect("room");
+        self.settle();
+        self.store.state().topic(name).expect("applied").queues.clone()
+    }
+
+    fn delete(&mut self, name: &str) {
+        let version = None;
+        let change = TopicChange {
+            name: name.into(),
+            read_queue_count: 0,
+            write_queue_count: 0,
+            perm: 0,
+            sys_flag: 0,
+            ordered: false,
+            deleted: true,
+            version,
+        };
+        let _appended = self.store.append_topic(self.now, &change).expect("room");
+        self.settle();
+    }
+
+    fn send(&mut self, queue: QueueId, body: &[u8]) -> Result<Appended, Refusal> {
+        self.store.append_message(self.now, queue, &message(body))
+    }
+
+    /// Everything of a queue, as bodies; asserts density.
+    fn read_all(&mut self, queue: QueueId) -> Vec<Vec<u8>> {
+        let mut at = match self.store.min_offset(queue) {
+            SearchOutcome::Found(min) => min,
+            other => panic!("{other:?}"),
+        };
+        let mut bodies = Vec::new();
+        loop {
+            let mut sink = Sink::default();
+            match self.store.read(queue, at, 1000, 1 << 20, &mut sink) {
+                ReadOutcome::Found { next_offset, records: count, .. } => {
+                    assert_eq!(sink.records, count);
+                    for record in records(&sink.bytes) {
+                        let record = record.expect("sound");
+                        if record.header.kind == RecordKind::MESSAGE {
+                            let message = StoredMessage::decode(record.payload).expect("sound");
+                            assert_eq!(message.parts.queue_offset, at);
+                            bodies.push(message.parts.body.to_vec());
+                            at = at.plus(1);
+                        } else {
+                            let batch = Batch::decode(record.payload).expect("sound");
+                            assert_eq!(batch.head.first_queue_offset, at);
+                            for entry in batch.entries() {
+                                bodies.push(entry.body.to_vec());
+                                at = at.plus(1);
+                            }
+                        }
+                    }
+                    assert_eq!(at, next_offset);
+                }
+                ReadOutcome::End => return bodies,
+                ReadOutcome::NotYet => self.settle(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sink {
+    bytes: Vec<u8>,
+    records: u32,
+}
+
+impl RecordSink for Sink {
+    fn begin(&mut self, _size_bytes: usize, _count: u32) {
+        self.records += 1;
+    }
+
+    fn piece(&mut self, piece: Piece<'_>) {
+        self.bytes.extend_from_slice(piece.bytes());
+    }
+}
+
+fn message(body: &[u8]) -> NewMessage<'_> {
+    NewMessage {
+        flag: 0,
+        sys_flag: 0,
+        born_time_ms: 5,
+        born_host: Host::new([127, 0, 0, 1].into(), 4000),
+        reconsume_times: 0,
+        prepared_transaction_position: 0,
+        properties: b"",
+        body,
+        tag_hash: 0,
+    }
+}
+
+#[test]
+fn nothing_is_visible_or_acknowledged_before_its_flush() {
+    let mut bench = Bench::new(options(512));
+    let queue = bench.topic("t", 1)[0];
+    let appended = bench.send(queue, b"hello").expect("room");
+    assert_eq!(appended.first_offset, QueueOffset::ZERO);
+    bench.store.turn(bench.now, &mut bench.ops);
+    assert!(bench.store.acked(AckMode::Promised).up_to() < appended.end);
+    assert_eq!(bench.read_queue_once(queue), ReadOutcome::End);
+    bench.settle();
+    assert!(bench.store.acked(AckMode::Promised).up_to() >= appended.end);
+    assert_eq!(bench.read_all(queue), [b"hello".to_vec()]);
+}
+
+impl Bench {
+    fn read_queue_once(&mut self, queue: QueueId) -> ReadOutcome {
+        self.store.read(queue, QueueOffset::ZERO, 10, 1 << 20, &mut Sink::default())
+    }
+}
+
+#[test]
+fn messages_and_batches_survive_rolls_and_restarts_and_are_read_from_disk() {
+    for alignment in [512, 4096] {
+        let mut bench = Bench::new(options(alignment));
+        let queues = bench.topic("t", 3);
+        let mut sent: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 3];
+        for round in 0..400usize {
+            for (number, queue) in queues.iter().enumerate() {
+                if round % 3 == number {
+                    let bodies: Vec<Vec<u8>> = (0..20).map(|n| format!("{round}-{number}-{n}").into_bytes()).collect();
+                    let items: Vec<BatchItem<'_>> =
+                        bodies.iter().map(|body| BatchItem { tag_hash: 0, properties: b"", body }).collect();
+                    let host = Host::new([127, 0, 0, 1].into(), 1);
+                    let shared = BatchShared { flag: 0, sys_flag: 0, born_time_ms: 1, born_host: host };
+                    let _appended = bench.store.append_batch(bench.now, *queue, &shared, &items).expect("room");
+                    sent[number].extend(bodies);
+                } else {
+                    let body = vec![b'a' + number as u8; 100 + round * 7 % 3000];
+                    while bench.send(*queue, &body).is_err() {
+                        bench.settle();
+                    }
+                    sent[number].push(body);
+                }
+            }
+            if round % 10 == 9 {
+                bench.store.turn(bench.now, &mut bench.ops);
+                bench.submit();
+            }
+            if round % 50 == 49 {
+                bench.settle();
+            }
+        }
+        bench.settle();
+        assert!(bench.store.log_start() == LogPosition::ZERO && bench.disk.files_of_log() > 1, "the log has rolled");
+        for (number, queue) in queues.iter().enumerate() {
+            assert!(bench.read_all(*queue) == sent[number], "queue {number} live");
+        }
+        let mut bench = bench.reopen(|disk, _| disk.kill());
+        for (number, queue) in queues.iter().enumerate() {
+            assert!(bench.read_all(*queue) == sent[number], "queue {number} from disk");
+        }
+        assert_eq!(bench.topic("other", 2), [QueueId::new(3), QueueId::new(4)], "ids go on");
+    }
+}
+
+trait LogFiles {
+    fn files_of_log(&self) -> usize;
+}
+
+impl LogFiles for SimDisk {
+    fn files_of_log(&self) -> usize {
+        let files = self.files(ringmq_broker::disk::Directory::Log);
+        files.iter().filter(|(file, _)| matches!(file, FileName::Segment(_))).count()
+    }
+}
+
+#[test]
+fn a_deleted_topics_queues_are_gone_and_their_ids_never_come_back() {
+    let mut bench = Bench::new(options(512));
+    let old = bench.topic("t", 2);
+    let _appended = bench.send(old[0], b"x").expect("room");
+    bench.settle();
+    bench.delete("t");
+    assert_eq!(bench.send(old[0], b"y").expect_err("deleted").code, 17);
+    assert_eq!(bench.read_queue_once(old[0]), ReadOutcome::Gone);
+    let mut bench = bench.reopen(|disk, _| disk.power_cut());
+    let new = bench.topic("t", 2);
+    assert!(new.iter().all(|id| !old.contains(id)));
+    assert_eq!(bench.read_all(new[0]), Vec::<Vec<u8>>::new());
+}
+
+#[test]
+fn offsets_topics_and_queue_floors_outlive_the_segments_that_said_them() {
+    let mut bench =
+        Bench::new(StoreOptions { retention: Retention { bytes: Some(3 << 20), age_ms: None }, ..options(512) });
+    let quiet = bench.topic("quiet", 1)[0];
+    let busy = bench.topic("busy", 1)[0];
+    for _ in 0..3 {
+        let _appended = bench.send(quiet, b"early").expect("room");
+    }
+    let _appended = bench.store.append_consume_offset(bench.now, "g", quiet, QueueOffset::new(2)).expect("room");
+    for round in 0..12 {
+        for _ in 0..100 {
+            while bench.send(busy, &[round; 9000]).is_err() {
+                bench.settle();
+            }
+        }
+        bench.settle();
+    }
+    assert!(bench.store.log_start() > LogPosition::ZERO, "retention has cut");
+    assert!(bench.store.recycled_segment_count() > 0, "segments were used again");
+    assert!(bench.disk.files_of_log() <= 6);
+    for restart in 0..2 {
+        assert_eq!(bench.store.consume_offset("g", quiet), Some(QueueOffset::new(2)), "restart {restart}");
+        assert_eq!(bench.store.queue(quiet).expect("kept").next_offset, QueueOffset::new(3));
+        assert_eq!(bench.read_all(quiet), Vec::<Vec<u8>>::new());
+        assert_eq!(bench.store.min_offset(quiet), SearchOutcome::Found(QueueOffset::new(3)));
+        let bodies = bench.read_all(busy);
+        assert_eq!(
+            (bodies.len() > 100, bodies.last().map(|body| body[0])),
+            (true, Some(11)),
+            "{} restart {restart}",
+            bodies.len()
+        );
+        bench = bench.reopen(|disk, _| disk.power_cut());
+    }
+    let appended = bench.send(quiet, b"late").expect("room");
+    assert_eq!(appended.first_offset, QueueOffset::new(3), "offsets are never given twice");
+}
+
+#[test]
+fn message_is_found_by_its_position_also_inside_a_batch() {
+    let mut bench = Bench::new(options(512));
+    let queue = bench.topic("t", 1)[0];
+    let single = bench.send(queue, b"single").expect("room");
+    let items = [b"one", b"two"].map(|body| BatchItem { tag_hash: 0, properties: b"", body: body.as_slice() });
+    let shared = BatchShared { flag: 3, sys_flag: 0, born_time_ms: 9, born_host: Host::new([127, 0, 0, 1].into(), 1) };
+    let batch = bench.store.append_batch(bench.now, queue, &shared, &items).expect("room");
+    bench.settle();
+    for cold in [false, true] {
+        if cold {
+            bench = bench.reopen(|disk, _| disk.kill());
+        }
+        let mut view = |position: LogPosition| loop {
+            match bench.store.message_at(position) {
+                ViewOutcome::NotYet => bench.settle(),
+                other => break other,
+            }
+        };
+        let body = |found: ViewOutcome| match found {
+            ViewOutcome::Found(bytes) => StoredMessage::decode(&bytes).expect("sound").parts.body.to_vec(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(body(view(single.position)), b"single");
+        let second = batch.position.plus(16 + 96 + 13);
+        assert_eq!(body(view(batch.position.plus(16 + 96))), b"one");
+        assert_eq!(body(view(second)), b"two");
+        assert_eq!(view(single.position.plus(1)), ViewOutcome::NotFound);
+        assert_eq!(view(LogPosition::new(u64::MAX / 2)), ViewOutcome::NotFound);
+    }
+}
+
+#[test]
+fn asynchronous_flush_shows_what_is_written_and_flushes_later() {
+    let mut bench = Bench::new(StoreOptions { flush: FlushMode::Async, ..options(512) });
+    let queue = bench.topic("t", 1)[0];
+    let _appended = bench.send(queue, b"x").expect("room");
+    bench.settle();
+    assert_eq!(bench.read_all(queue).len(), 1);
+    assert_eq!(bench.store.positions().durable(), bench.store.positions().written());
+    let mut bench = bench.reopen(|disk, _| disk.power_cut());
+    assert_eq!(bench.read_all(queue), [b"x".to_vec()]);
+}
+
+#[test]
+fn clean_stop_leaves_the_superblock_clean() {
+    let mut bench = Bench::new(options(512));
+    let queue = bench.topic("t", 1)[0];
+    let _appended = bench.send(queue, b"x").expect("room");
+    bench.store.close(bench.now, &mut bench.ops);
+    bench.settle();
+    assert!(bench.store.is_closed());
+    assert_eq!(bench.send(queue, b"y").expect_err("closing").code, 14);
+    let mut disk = bench.disk;
+    disk.settle();
+    let entropy = Entropy { log_id: 0, disk_id: 0 };
+    let (_, report) = Store::open(&mut disk, bench.store.options().clone(), entropy, bench.now).expect("reopens");
+    assert!(report.clean);
+}
+
+#[test]
+fn search_by_time_finds_the_first_message_at_or_after() {
+    let mut bench = Bench::new(options(512));
+    let queue = bench.topic("t", 1)[0];
+    let mut times = Vec::new();
+    for n in 0..5u8 {
+        times.push(bench.now.wall_ms);
+        let _appended = bench.send(queue, &[n]).expect("room");
+        bench.settle();
+    }
+    assert_eq!(bench.store.search_offset(queue, times[3], false), SearchOutcome::Found(QueueOffset::new(3)));
+    assert_eq!(bench.store.search_offset(queue, times[2] + 1, false), SearchOutcome::Found(QueueOffset::new(3)));
+    assert_eq!(bench.store.search_offset(queue, u64::MAX, false), SearchOutcome::Found(QueueOffset::new(5)));
+    assert_eq!(bench.store.search_offset(queue, times[2] + 1, true), SearchOutcome::Found(QueueOffset::new(2)));
+    assert_eq!(bench.store.search_offset(queue, 0, false), SearchOutcome::Found(QueueOffset::ZERO));
+}
