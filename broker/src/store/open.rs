@@ -450,7 +450,9 @@ fn find<D: Disk>(
     let alignment = superblock.alignment_bytes as usize;
     replay.state.begin_replay();
     let mut reader = LogReader::new(disk, superblock.segment_size_bytes, alignment, starts.to_vec());
-    let walked = Walk::new(&mut reader, superblock, from, epochs).run(&mut replay)?;
+    // The snapshot may be younger than where the walk begins: what lies between is of the epochs of its own time.
+    let known = epochs.iter().copied().filter(|line| line.start < from).collect();
+    let walked = Walk::new(&mut reader, superblock, from, known).run(&mut replay)?;
     replay.state.end_replay();
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
