@@ -1,7 +1,10 @@
 //! What the threads count while they run: one block for each thread, written by it alone, read by the progress line. Written
 //! once per receive, never per message.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use crate::pace::Pace;
 
 /// The counters of one thread, on cache lines of their own.
 #[derive(Debug, Default)]
@@ -35,10 +38,22 @@ pub struct Board {
     threads: Vec<Counters>,
     /// Senders are to end: no new message, wait for the answers that are due.
     pub stop_sending: AtomicBool,
-    /// Readers are to end when they have read what they know to be there.
-    pub stop_reading: AtomicBool,
     /// Everything is to end at once (Ctrl-C, a dead cluster).
     pub abort: AtomicBool,
+    /// Producers whose queues are open.
+    ready_count: AtomicU32,
+    start: OnceLock<Start>,
+}
+
+/// When sending starts, and how fast all producers together send.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Nanoseconds of [`crate::clock`].
+    pub at_ns: u64,
+    /// In open loop.
+    pub frames_per_second: Option<f64>,
+    /// Producers of the run.
+    pub producer_count: u32,
 }
 
 /// A sum of counters at one moment.
@@ -66,9 +81,44 @@ impl Board {
         Self {
             threads: (0..thread_count).map(|_| Counters::default()).collect(),
             stop_sending: AtomicBool::new(false),
-            stop_reading: AtomicBool::new(false),
             abort: AtomicBool::new(false),
+            ready_count: AtomicU32::new(0),
+            start: OnceLock::new(),
         }
+    }
+
+    /// Ends everything at once.
+    pub fn abort(&self) {
+        self.abort.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether everything is to end.
+    pub fn is_aborted(&self) -> bool {
+        self.abort.load(Ordering::Relaxed)
+    }
+
+    /// One more producer has all its queues open.
+    pub fn one_is_ready(&self) {
+        self.ready_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Producers that are ready.
+    pub fn ready_count(&self) -> u32 {
+        self.ready_count.load(Ordering::Relaxed)
+    }
+
+    /// Lets all producers go. The first call counts.
+    pub fn start(&self, start: Start) {
+        self.start.get_or_init(|| start);
+    }
+
+    /// The schedule of one producer; `None` before the start.
+    pub fn pace_of(&self, producer: u32) -> Option<Pace> {
+        let start = self.start.get()?;
+        Some(match start.frames_per_second {
+            None => Pace::closed(),
+            Some(rate) => Pace::open(start.at_ns, rate, producer, start.producer_count),
+        })
     }
 
     /// The counters of one thread.

@@ -6,7 +6,7 @@ use ringmq_checker::compact::Verdict;
 
 use crate::count::Totals;
 use crate::latency::Latencies;
-use crate::resources::CpuClocks;
+use crate::resources::CpuTime;
 
 /// The rate that a durable broker is measured against, messages a second.
 pub const TARGET_MESSAGES_PER_S: f64 = 70_000.0;
@@ -25,7 +25,7 @@ pub struct Phase {
     /// Of each message: from its due time (open loop) or its send to its acknowledgement; of a read: from asking to having.
     pub latencies: Latencies,
     /// CPU time of the broker, when in sight, and of the generator, within the phase.
-    pub cpu: CpuClocks,
+    pub cpu: CpuTime,
 }
 
 impl Phase {

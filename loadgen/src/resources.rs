@@ -2,13 +2,10 @@
 //! for the broker's, so both are measured.
 //!
 //! Embedded, the broker's threads are told by their names: `shard-*` (the shards) and `iou-wrk-*` (what io_uring made of their
-//! requests in the kernel; the generator has no ring). The generator's are `load-*`.
+//! requests in the kernel; the generator has no ring). A generator thread reads its own clock when it ends.
 
 use std::fs;
 use std::path::Path;
-
-/// The name that generator threads begin with.
-pub const GENERATOR_THREADS: &[&str] = &["load-"];
 
 /// The names that the embedded broker's threads begin with.
 pub const BROKER_THREADS: &[&str] = &["shard-", "iou-wrk-"];
@@ -59,24 +56,29 @@ pub enum BrokerProcess {
     Unknown,
 }
 
-/// The clocks at one moment.
+/// CPU time that was used in some stretch of a run.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct CpuClocks {
+pub struct CpuTime {
     /// The broker's, when it is in sight, nanoseconds.
     pub broker_ns: Option<u64>,
     /// The generator's, nanoseconds.
     pub generator_ns: u64,
 }
 
+/// CPU time of the calling thread, nanoseconds.
+pub fn own_cpu_ns() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
 impl BrokerProcess {
-    /// Reads the clocks. Threads that have ended no longer count: read before they end.
-    pub fn clocks(self) -> CpuClocks {
-        let broker_ns = match self {
+    /// The broker's clock, nanoseconds. Threads that have ended no longer count: read before they end.
+    pub fn cpu_ns(self) -> Option<u64> {
+        match self {
             Self::Embedded => Some(threads_cpu_ns(BROKER_THREADS)),
             Self::Watched(pid) => process_cpu_ns(pid),
             Self::Unknown => None,
-        };
-        CpuClocks { broker_ns, generator_ns: threads_cpu_ns(GENERATOR_THREADS) }
+        }
     }
 
     /// Resident memory of the broker's process (embedded: with the generator's part), bytes.

@@ -153,9 +153,15 @@ impl Anomalies {
         self.counts.fill(0);
     }
 
+    /// Takes out those of a kind that is no fault here.
+    pub(crate) fn excuse(&mut self, kind: AnomalyKind) {
+        self.counts[kind as usize] = 0;
+        self.kept.retain(|anomaly| anomaly.kind != kind);
+    }
+
     /// True when nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.kept.is_empty()
+        self.total() == 0
     }
 
     /// All of them, also those that are not kept.

@@ -1,6 +1,6 @@
 //! Large runs in small: a sound one passes, and each planted fault is reported as what it is.
 
-use ringmq_checker::compact::{Account, PLACEMENT_STRIDE, Reading, Verdict, reconcile};
+use ringmq_checker::compact::{Account, PLACEMENT_STRIDE, Reading, Verdict, of_readings, reconcile};
 use ringmq_checker::{AnomalyKind, MessageId, RunSeed};
 
 const SEED: RunSeed = RunSeed(99);
@@ -175,4 +175,18 @@ fn two_readers_of_one_queue_have_the_same_digest_until_a_message_differs() {
     let mut bodies = all();
     bodies.swap(1, 2);
     assert_ne!(a.digest(0), reading_of(bodies).digest(0));
+}
+
+#[test]
+fn readings_alone_must_be_of_the_run_and_dense_and_may_repeat() {
+    let mut twice = all();
+    twice.extend((0..5).map(|sequence| (COUNT + sequence, body(sequence))));
+    let verdict = of_readings(&[reading_of(twice.clone())]);
+    assert!(verdict.is_sound(), "{verdict}");
+    assert_eq!((verdict.verified, verdict.repeated), (COUNT + 5, 5));
+    twice[7].1[8] ^= 1;
+    only(&of_readings(&[reading_of(twice)]), AnomalyKind::Phantom);
+    let mut gap = all();
+    gap.remove(30);
+    only(&of_readings(&[reading_of(gap)]), AnomalyKind::PollSkip);
 }

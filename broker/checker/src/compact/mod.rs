@@ -17,7 +17,7 @@ mod verdict;
 pub use account::Account;
 pub use reading::Reading;
 pub use sequence_set::SequenceSet;
-pub use verdict::{Verdict, reconcile};
+pub use verdict::{Verdict, of_readings, reconcile};
 
 /// Of so many messages of a producer one has its place remembered by both sides and compared.
 pub const PLACEMENT_STRIDE: u64 = 16;

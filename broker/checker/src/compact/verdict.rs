@@ -27,6 +27,8 @@ pub struct Verdict {
     pub verified: u64,
     /// Messages whose place was compared with the one their acknowledgement named.
     pub places_compared: u64,
+    /// Messages that were read more than once; only of [`of_readings`], where that is no fault.
+    pub repeated: u64,
     /// What is wrong. Empty means sound.
     pub anomalies: Anomalies,
 }
@@ -51,16 +53,7 @@ impl fmt::Display for Verdict {
 /// Judges a run whose readers read every queue to its end. Accounts and readings of any order; at most one account for a
 /// producer.
 pub fn reconcile(accounts: &[Account], readings: &[Reading]) -> Verdict {
-    let mut verdict = Verdict::default();
-    let producer_count = readings.iter().map(|reading| reading.producers.len()).max().unwrap_or(0);
-    let mut seen: Vec<Seen> = vec![Seen::default(); producer_count];
-    for reading in readings {
-        verdict.read_back += reading.read;
-        verdict.anomalies.absorb(&reading.anomalies);
-        for (producer, (all, part)) in (0u32..).zip(seen.iter_mut().zip(&reading.producers)) {
-            merge(producer, all, part, &mut verdict.anomalies);
-        }
-    }
+    let (mut verdict, seen) = gather(readings);
     let nothing = Seen::default();
     for account in accounts {
         judge(account, seen.get(account.producer as usize).unwrap_or(&nothing), &mut verdict);
@@ -74,6 +67,32 @@ pub fn reconcile(accounts: &[Account], readings: &[Reading]) -> Verdict {
         }
     }
     verdict
+}
+
+/// Judges what was read where nobody knows any more what was sent: every body must be a message of the run, and the offsets dense.
+/// Messages that were read more than once are counted, not reported: several runs may have used the same seed.
+pub fn of_readings(readings: &[Reading]) -> Verdict {
+    let (mut verdict, seen) = gather(readings);
+    verdict.anomalies.excuse(AnomalyKind::Duplicate);
+    verdict.acknowledged = verdict.read_back;
+    verdict.verified = readings.iter().map(|reading| reading.verified).sum();
+    verdict.repeated = seen.iter().map(|seen| seen.twice.count()).sum();
+    verdict
+}
+
+/// All readers' books in one.
+fn gather(readings: &[Reading]) -> (Verdict, Vec<Seen>) {
+    let mut verdict = Verdict::default();
+    let producer_count = readings.iter().map(|reading| reading.producers.len()).max().unwrap_or(0);
+    let mut seen: Vec<Seen> = vec![Seen::default(); producer_count];
+    for reading in readings {
+        verdict.read_back += reading.read;
+        verdict.anomalies.absorb(&reading.anomalies);
+        for (producer, (all, part)) in (0u32..).zip(seen.iter_mut().zip(&reading.producers)) {
+            merge(producer, all, part, &mut verdict.anomalies);
+        }
+    }
+    (verdict, seen)
 }
 
 fn merge(producer: u32, all: &mut Seen, part: &Seen, anomalies: &mut Anomalies) {

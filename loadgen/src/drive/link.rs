@@ -1,0 +1,170 @@
+//! One connection to a broker: socket, sans-IO state, and what to do when it breaks. After a broker's restart it comes back by
+//! itself.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use ringmq_client::connection::{Connection, Event};
+
+/// Wait before the first try to connect again, nanoseconds; doubled up to [`RETRY_NS_MAX`].
+const RETRY_NS_MIN: u64 = 20_000_000;
+
+/// Longest wait between two tries, nanoseconds.
+const RETRY_NS_MAX: u64 = 500_000_000;
+
+/// A connection may take so long from connecting to the server's hello, nanoseconds. When reached: it is tried anew.
+const HANDSHAKE_NS_MAX: u64 = 5_000_000_000;
+
+/// A socket and its state.
+pub struct Link {
+    address: SocketAddr,
+    token: Token,
+    socket: Option<TcpStream>,
+    connection: Connection,
+    /// With a socket: when its handshake must have ended. Without: when to connect.
+    deadline_ns: u64,
+    retry_ns: u64,
+    /// The kernel took less than all: wait until it can take more.
+    output_waits: bool,
+    opened_count: u64,
+    last_error: Option<String>,
+}
+
+impl Link {
+    /// A link that connects as soon as it is looked after.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            token: Token(usize::MAX),
+            socket: None,
+            connection: Connection::new(),
+            deadline_ns: 0,
+            retry_ns: RETRY_NS_MIN,
+            output_waits: false,
+            opened_count: 0,
+            last_error: None,
+        }
+    }
+
+    pub(super) fn set_token(&mut self, token: Token) {
+        self.token = token;
+    }
+
+    /// Why the connection broke last, when it did.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// How often it was opened beyond the first time.
+    pub fn reconnect_count(&self) -> u64 {
+        self.opened_count.saturating_sub(1)
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.connection.is_ready()
+    }
+
+    /// When something is to be done by the time alone.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        (self.socket.is_none() || !self.connection.is_ready()).then_some(self.deadline_ns)
+    }
+
+    /// Connects when it is time to; gives up a handshake that takes too long. True when the connection was lost by that.
+    pub(super) fn look_after(&mut self, registry: &Registry, now_ns: u64) -> bool {
+        if now_ns < self.deadline_ns || self.is_up() {
+            return false;
+        }
+        if self.socket.is_some() {
+            self.lose("no hello in time".into(), now_ns);
+            return true;
+        }
+        match self.connect(registry) {
+            Ok(()) => self.deadline_ns = now_ns + HANDSHAKE_NS_MAX,
+            Err(error) => self.lose(error.to_string(), now_ns),
+        }
+        false
+    }
+
+    fn connect(&mut self, registry: &Registry) -> std::io::Result<()> {
+        let mut socket = TcpStream::connect(self.address)?;
+        registry.register(&mut socket, self.token, Interest::READABLE | Interest::WRITABLE)?;
+        self.socket = Some(socket);
+        self.connection = Connection::new();
+        self.output_waits = true;
+        Ok(())
+    }
+
+    /// Forgets the socket and everything that was unanswered.
+    pub(super) fn lose(&mut self, reason: String, now_ns: u64) {
+        tracing::debug!("{}: {reason}", self.address);
+        self.last_error = Some(reason);
+        self.socket = None;
+        self.connection = Connection::new();
+        self.output_waits = false;
+        self.deadline_ns = now_ns + self.retry_ns;
+        self.retry_ns = (self.retry_ns * 2).min(RETRY_NS_MAX);
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// The kernel can take bytes again (also: the connection is established).
+    pub(super) fn writable(&mut self) -> Result<(), String> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        if let Ok(Some(error)) | Err(error) = socket.take_error() {
+            return Err(error.to_string());
+        }
+        if self.output_waits && socket.peer_addr().is_ok() {
+            // Small frames are not to wait for each other's acknowledgement.
+            let _ = socket.set_nodelay(true);
+            self.output_waits = false;
+        }
+        Ok(())
+    }
+
+    /// Reads what is there and tells `on` each event. `buffer` is the thread's; a receive that does not fill it was the last.
+    pub(super) fn receive(&mut self, buffer: &mut [u8], mut on: impl FnMut(Event<'_>)) -> Result<(), String> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        loop {
+            match socket.read(buffer) {
+                Ok(0) => return Err("the broker closed the connection".into()),
+                Ok(size) => {
+                    let was_ready = self.connection.is_ready();
+                    self.connection.received(&buffer[..size], &mut on).map_err(|error| error.to_string())?;
+                    if !was_ready && self.connection.is_ready() {
+                        self.opened_count += 1;
+                        self.retry_ns = RETRY_NS_MIN;
+                    }
+                    if size < buffer.len() {
+                        return Ok(());
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    /// Writes as much of the output as the kernel takes.
+    pub(super) fn flush(&mut self) -> Result<(), String> {
+        let Some(socket) = &mut self.socket else { return Ok(()) };
+        while !self.output_waits && !self.connection.output().is_empty() {
+            match socket.write(self.connection.output()) {
+                Ok(size) => self.connection.consume(size),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.output_waits = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for the kernel.
+    pub fn output_bytes(&self) -> usize {
+        self.connection.output().len()
+    }
+}

@@ -1,0 +1,334 @@
+//! The reading role: pulls of up to 1 MiB, one at a time for each queue, many queues at a time; every message is verified as it
+//! arrives and marked in the thread's books.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ringmq_checker::compact::Reading;
+use ringmq_client::connection::{Connection, Event, PullRequest, RequestError, RequestId};
+use ringmq_proto::code::Code;
+use ringmq_proto::ids::QueueOffset;
+use ringmq_proto::message::{Batch, StoredMessage};
+use ringmq_proto::native::PullReply;
+use ringmq_proto::record::{RecordKind, RecordView};
+
+use super::Role;
+use crate::cluster::Cluster;
+use crate::count::{Board, add};
+use crate::latency::Latencies;
+use crate::send_times::SendTimes;
+
+/// Bytes of records that one pull asks for.
+const PULL_SIZE_BYTES: u32 = 1 << 20;
+
+/// Messages that one pull asks for: as many as fit into its bytes.
+const PULL_MESSAGE_COUNT: u32 = 1 << 20;
+
+/// How long a pull at the end of a queue waits at the broker, ms.
+const PULL_WAIT_MS: u32 = 500;
+
+/// Unanswered pulls of one connection: bounds what may be under way to it.
+const PULLS_IN_FLIGHT_MAX: usize = 16;
+
+/// Pause after a pull that failed, nanoseconds.
+const FAILED_NS: u64 = 20_000_000;
+
+/// An end that is not known yet.
+pub const END_UNKNOWN: u64 = u64::MAX;
+
+/// Where each queue of the run begins and ends, for its readers.
+#[derive(Debug)]
+pub struct Bounds {
+    /// First offset to read, by queue.
+    pub starts: Vec<u64>,
+    /// One beyond the last offset to read, by queue; [`END_UNKNOWN`] while messages still come.
+    pub ends: Vec<AtomicU64>,
+}
+
+/// What the readers of one thread share.
+pub struct ReaderShared {
+    /// All threads' counters and the wish to stop.
+    pub board: Arc<Board>,
+    /// Which thread this is.
+    pub thread: usize,
+    /// The run's queues.
+    pub cluster: Arc<Cluster>,
+    /// The run's topics.
+    pub topics: Arc<[String]>,
+    /// Where each queue begins and ends.
+    pub bounds: Arc<Bounds>,
+    /// What was read.
+    pub reading: Reading,
+    /// Of pulls: from asking to having, counted for each message.
+    pub latencies: Latencies,
+    /// From sending (or being due) to having.
+    pub end_to_end: Latencies,
+    /// Messages whose sending time was forgotten when they came.
+    pub unmeasured: u64,
+    /// When messages were sent, when end-to-end latency is measured.
+    pub send_times: Option<Arc<SendTimes>>,
+    /// When the last message came.
+    pub last_read_ns: u64,
+    /// What cannot be in a sound broker's answer, in words; and failed pulls.
+    pub complaints: Vec<String>,
+    /// Records that are no messages of their queue, or do not decode.
+    pub unreadable: u64,
+}
+
+impl ReaderShared {
+    fn complain(&mut self, text: String) {
+        if self.complaints.len() < 4 {
+            self.complaints.push(text);
+        }
+    }
+
+    fn unreadable(&mut self, text: String) {
+        self.unreadable += 1;
+        self.complain(text);
+    }
+}
+
+/// One queue of a reading connection.
+#[derive(Clone, Copy)]
+struct ReadQueue {
+    /// Index into the cluster's queues.
+    queue: u32,
+    handle: Option<u32>,
+    next: u64,
+}
+
+/// One reading connection.
+pub struct Reader {
+    queues: Vec<ReadQueue>,
+    /// Indexes of queues to ask about next.
+    idle: VecDeque<u32>,
+    finished_count: usize,
+    /// By slot of the request: which queue, and when it was asked.
+    asked: Vec<(u32, u64)>,
+    in_flight_count: usize,
+    pause_until_ns: u64,
+}
+
+impl Reader {
+    /// A reader of these queues, all of one broker, from the starts of `bounds` on.
+    pub fn new(queues: &[u32], bounds: &Bounds) -> Self {
+        let of = |&queue: &u32| ReadQueue { queue, handle: None, next: bounds.starts[queue as usize] };
+        let count = u32::try_from(queues.len()).expect("bounded by QUEUE_COUNT_MAX");
+        Self {
+            queues: queues.iter().map(of).collect(),
+            idle: (0..count).collect(),
+            finished_count: 0,
+            asked: Vec::new(),
+            in_flight_count: 0,
+            pause_until_ns: 0,
+        }
+    }
+
+    /// The queues, as indexes into the cluster's.
+    pub fn queues(&self) -> impl Iterator<Item = u32> {
+        self.queues.iter().map(|of| of.queue)
+    }
+
+    /// Opens the queue, or pulls from it. False when the connection takes no further request now.
+    fn ask(
+        &mut self,
+        shared: &ReaderShared,
+        connection: &mut Connection,
+        index: u32,
+        now_ns: u64,
+    ) -> Result<bool, String> {
+        let of = self.queues[index as usize];
+        let asked = match of.handle {
+            None => {
+                let queue = shared.cluster.queues[of.queue as usize];
+                connection.open_queue(&shared.topics[queue.topic as usize], queue.number, false)
+            }
+            Some(handle) => connection.pull(&PullRequest {
+                handle,
+                offset: QueueOffset::new(of.next),
+                messages_max: PULL_MESSAGE_COUNT,
+                bytes_max: PULL_SIZE_BYTES,
+                wait_ms: PULL_WAIT_MS,
+            }),
+        };
+        match asked {
+            Ok(request) => {
+                if request.slot() >= self.asked.len() {
+                    self.asked.resize(request.slot() + 1, (0, 0));
+                }
+                self.asked[request.slot()] = (index, now_ns);
+                self.in_flight_count += 1;
+                Ok(true)
+            }
+            Err(RequestError::InFlightBytes { .. } | RequestError::TooManyInFlight { .. })
+                if self.in_flight_count > 0 =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn pulled(
+        &mut self,
+        shared: &mut ReaderShared,
+        request: RequestId,
+        code: Code,
+        reply: &PullReply<'_>,
+        now_ns: u64,
+    ) {
+        let (index, asked_ns) = self.asked[request.slot()];
+        self.in_flight_count -= 1;
+        self.idle.push_back(index);
+        let of = &mut self.queues[index as usize];
+        let before = shared.reading.read();
+        let mut body_bytes = 0;
+        for record in reply.records() {
+            match record {
+                Ok(record) => body_bytes += read_record(shared, of.queue, of.next, &record, now_ns),
+                Err(error) => shared.unreadable(format!("queue {}, after offset {}: {error}", of.queue, of.next)),
+            }
+        }
+        let count = shared.reading.read() - before;
+        let next = reply.result.next_offset.get();
+        if code == Code::PULL_OFFSET_MOVED {
+            shared
+                .complain(format!("queue {}: the broker moved the reader from offset {} to {next}", of.queue, of.next));
+        } else if count > 0 && shared.reading.next_offset(of.queue) != Some(next) {
+            shared.unreadable(format!(
+                "queue {}: the answer's next offset {next} does not follow its messages",
+                of.queue
+            ));
+        } else if count == 0 && next != of.next {
+            shared.unreadable(format!("queue {}: an empty answer moves from offset {} to {next}", of.queue, of.next));
+        }
+        of.next = next;
+        if count > 0 {
+            shared.latencies.record(now_ns.saturating_sub(asked_ns), count);
+            shared.last_read_ns = now_ns;
+            let counters = shared.board.of(shared.thread);
+            add(&counters.read, count);
+            add(&counters.read_bytes, body_bytes);
+        }
+    }
+
+    fn failed(&mut self, shared: &mut ReaderShared, request: RequestId, code: Code, remark: &str, now_ns: u64) {
+        let (index, _) = self.asked[request.slot()];
+        self.in_flight_count -= 1;
+        self.idle.push_back(index);
+        self.pause_until_ns = now_ns + FAILED_NS;
+        add(&shared.board.of(shared.thread).errors, 1);
+        let of = self.queues[index as usize];
+        shared.complain(format!("queue {} at offset {}: code {code}: {remark}", of.queue, of.next));
+    }
+}
+
+/// Verifies the messages of one record from offset `from` on; gives the bytes of their bodies.
+fn read_record(shared: &mut ReaderShared, queue: u32, from: u64, record: &RecordView<'_>, now_ns: u64) -> u64 {
+    match record.header.kind {
+        RecordKind::MESSAGE => match StoredMessage::decode(record.payload) {
+            Ok(stored) => {
+                let parts = &stored.parts;
+                let of = shared.cluster.queues[queue as usize];
+                if parts.queue_id != of.number || parts.topic != shared.topics[of.topic as usize].as_bytes() {
+                    shared.unreadable(format!("queue {queue} gives a message of queue number {}", parts.queue_id));
+                }
+                read_message(shared, queue, parts.queue_offset.get(), parts.body, now_ns);
+                parts.body.len() as u64
+            }
+            Err(error) => {
+                shared.unreadable(format!("queue {queue}: {error}"));
+                0
+            }
+        },
+        RecordKind::BATCH => match Batch::decode(record.payload) {
+            Ok(batch) => {
+                let first = batch.head.first_queue_offset.get();
+                let mut bytes = 0;
+                for entry in batch.entries() {
+                    let offset = first + u64::from(entry.index);
+                    // A batch is given whole, also to a reader that asks for its middle.
+                    if offset >= from {
+                        read_message(shared, queue, offset, entry.body, now_ns);
+                        bytes += entry.body.len() as u64;
+                    }
+                }
+                bytes
+            }
+            Err(error) => {
+                shared.unreadable(format!("queue {queue}: {error}"));
+                0
+            }
+        },
+        kind => {
+            shared.unreadable(format!("queue {queue}: a record of {kind:?} in a pull"));
+            0
+        }
+    }
+}
+
+#[inline]
+fn read_message(shared: &mut ReaderShared, queue: u32, offset: u64, body: &[u8], now_ns: u64) {
+    let Some(message) = shared.reading.message(queue, offset, body) else { return };
+    if let Some(times) = &shared.send_times {
+        match times.get(message.producer(), message.sequence()) {
+            Some(sent_ns) => shared.end_to_end.record(now_ns.saturating_sub(sent_ns), 1),
+            None => shared.unmeasured += 1,
+        }
+    }
+}
+
+impl Role for Reader {
+    type Shared = ReaderShared;
+
+    fn event(&mut self, shared: &mut ReaderShared, event: Event<'_>, now_ns: u64) -> Result<(), String> {
+        match event {
+            Event::Pulled { request, code, reply } => self.pulled(shared, request, code, &reply, now_ns),
+            Event::Opened { request, queue } => {
+                let (index, _) = self.asked[request.slot()];
+                self.in_flight_count -= 1;
+                self.queues[index as usize].handle = Some(queue.handle);
+                self.idle.push_front(index);
+            }
+            Event::Failed { request, code, remark } => self.failed(shared, request, code, remark, now_ns),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn pump(&mut self, shared: &mut ReaderShared, connection: &mut Connection, now_ns: u64) -> Result<(), String> {
+        if now_ns < self.pause_until_ns {
+            return Ok(());
+        }
+        self.pause_until_ns = 0;
+        while self.in_flight_count < PULLS_IN_FLIGHT_MAX {
+            let Some(index) = self.idle.pop_front() else { break };
+            let of = self.queues[index as usize];
+            if of.next >= shared.bounds.ends[of.queue as usize].load(Ordering::Relaxed) {
+                self.finished_count += 1;
+            } else if !self.ask(shared, connection, index, now_ns)? {
+                self.idle.push_front(index);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, _shared: &mut ReaderShared) {
+        // Everything is looked at again, from the offset that was reached; what is finished is found so without a request.
+        self.in_flight_count = 0;
+        self.finished_count = 0;
+        self.queues.iter_mut().for_each(|of| of.handle = None);
+        self.idle = (0..u32::try_from(self.queues.len()).expect("bounded by QUEUE_COUNT_MAX")).collect();
+    }
+
+    fn due_ns(&self) -> Option<u64> {
+        // Only a pause ends by the time; all else follows an answer.
+        (self.pause_until_ns > 0 && !self.idle.is_empty()).then_some(self.pause_until_ns)
+    }
+
+    fn is_done(&self, _shared: &ReaderShared) -> bool {
+        self.finished_count == self.queues.len()
+    }
+}
