@@ -4,6 +4,7 @@
 //! queue is stored as one unit ([`batch`]) and is expanded into that layout only for clients that speak remoting.
 
 pub mod batch;
+pub mod client_batch;
 pub mod host;
 pub mod ids;
 pub mod properties;
@@ -11,6 +12,7 @@ pub mod stored;
 pub mod tag;
 
 pub use batch::{BATCH_HEAD_SIZE_BYTES, Batch, BatchEncoder, BatchEntry, BatchHead, batch_entry_len};
+pub use client_batch::{ClientBatchMessage, iter_client_batch};
 pub use host::Host;
 pub use ids::{OffsetId, UniqueId};
 pub use properties::{Properties, append_property};
