@@ -3,11 +3,13 @@
 
 use ringmq_broker::disk::{DiskOp, FileName};
 use ringmq_broker::now::Now;
+use ringmq_broker::store::check::check;
+use ringmq_broker::store::raw::truncate_to;
 use ringmq_broker::store::{
     AckMode, Appended, BatchItem, BatchShared, Entropy, FlushMode, NewMessage, Piece, ReadOutcome, RecordSink, Refusal,
-    Retention, SearchOutcome, Store, StoreOptions, TopicChange, ViewOutcome,
+    Retention, Role, SearchOutcome, Store, StoreOptions, TopicChange, ViewOutcome,
 };
-use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
+use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
 use ringmq_proto::message::{Batch, Host, StoredMessage};
 use ringmq_proto::record::{RecordKind, records};
 use ringmq_sim::disk::SimDisk;
@@ -34,8 +36,12 @@ fn options(alignment: u32) -> StoreOptions {
 
 impl Bench {
     fn new(options: StoreOptions) -> Self {
+        Self::with_disk_id(options, 1)
+    }
+
+    fn with_disk_id(options: StoreOptions, disk_id: u128) -> Self {
         let mut disk = SimDisk::new(Rng::new(7), options.alignment_bytes as usize);
-        let entropy = Entropy { log_id: 0xabcdef, disk_id: 1 };
+        let entropy = Entropy { log_id: 0xabcdef, disk_id };
         let now = Now { boot_ns: 1, wall_ms: 1_000 };
         let (store, report) = Store::open(&mut disk, options, entropy, now).expect("a new directory opens");
         assert!(report.created);
@@ -385,4 +391,108 @@ fn search_by_time_finds_the_first_message_at_or_after() {
     assert_eq!(bench.store.search_offset(queue, u64::MAX, false), SearchOutcome::Found(QueueOffset::new(5)));
     assert_eq!(bench.store.search_offset(queue, times[2] + 1, true), SearchOutcome::Found(QueueOffset::new(2)));
     assert_eq!(bench.store.search_offset(queue, 0, false), SearchOutcome::Found(QueueOffset::ZERO));
+}
+
+/// Copies what the slave lacks; gives how many commits went over.
+fn replicate(master: &mut Bench, slave: &mut Bench) {
+    loop {
+        let from = slave.store.positions().visible();
+        let bytes = match master.store.read_range(from, 1 << 16) {
+            ViewOutcome::Found(bytes) => bytes,
+            ViewOutcome::NotYet => {
+                master.settle();
+                continue;
+            }
+            ViewOutcome::NotFound => return,
+            ViewOutcome::Damaged(why) => panic!("{why}"),
+        };
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let length = u32::from_le_bytes(rest[56..60].try_into().expect("a header")) as usize;
+            let mut bad = rest[..length].to_vec();
+            bad[length - 1] ^= 1;
+            assert!(slave.store.append_raw(&bad).is_err(), "a flipped bit is refused");
+            slave.store.append_raw(&rest[..length]).expect("the next commit");
+            assert!(slave.store.append_raw(&rest[..length]).is_err(), "twice is refused");
+            rest = &rest[length..];
+        }
+        slave.settle();
+    }
+}
+
+#[test]
+fn a_slave_that_copies_commits_is_byte_identical_and_knows_the_same() {
+    let mut master = Bench::new(options(512));
+    let mut slave = Bench::with_disk_id(StoreOptions { role: Role::Slave, ..options(512) }, 2);
+    let queue = master.topic("t", 2)[1];
+    for round in 0..300u32 {
+        while master.send(queue, &vec![round as u8; 8000]).is_err() {
+            master.settle();
+        }
+        if round % 40 == 0 {
+            master.settle();
+            replicate(&mut master, &mut slave);
+        }
+    }
+    master.settle();
+    replicate(&mut master, &mut slave);
+    assert_eq!(slave.store.positions().visible(), master.store.positions().visible());
+    assert_eq!(slave.store.state().digest(), master.store.state().digest());
+    assert_eq!(slave.read_all(queue), master.read_all(queue));
+    assert_eq!(slave.send(queue, b"x").expect_err("a slave does not append").code, 14);
+    for start in [0u64, 1 << 20, 2 << 20] {
+        let file = FileName::Segment(LogPosition::new(start));
+        assert!(slave.disk.content(file) == master.disk.content(file), "segment {start}");
+    }
+    let mut slave = slave.reopen(|disk, _| disk.power_cut());
+    assert_eq!(slave.read_all(queue).len(), 300);
+}
+
+#[test]
+fn a_log_is_cut_above_its_floor_only_and_what_was_cut_is_kept() {
+    let mut bench = Bench::new(StoreOptions { flush: FlushMode::Async, ..options(512) });
+    let queue = bench.topic("t", 1)[0];
+    let _appended = bench.send(queue, b"stays").expect("room");
+    bench.settle();
+    let floor = bench.store.positions().durable();
+    let _appended = bench.send(queue, b"goes").expect("room");
+    bench.store.turn(bench.now, &mut bench.ops);
+    let cut = bench.store.positions().written();
+    bench.submit();
+    while let Some(completion) = bench.disk.complete() {
+        bench.store.on_disk(bench.now, completion, &mut bench.ops).expect("no fault is armed");
+    }
+    let Bench { mut disk, store, now, .. } = bench;
+    disk.settle();
+    assert!(truncate_to(&mut disk, LogPosition::new(512), Epoch::new(9)).is_err(), "below the floor");
+    assert!(truncate_to(&mut disk, cut.plus(512 * 64), Epoch::new(9)).is_err(), "no commit starts there");
+    for _ in 0..2 {
+        truncate_to(&mut disk, cut, Epoch::new(9)).expect("a commit's start above the floor");
+    }
+    assert!(cut >= floor);
+    assert_eq!(disk.files(ringmq_broker::disk::Directory::Quarantine).len(), 1);
+    let entropy = Entropy { log_id: 0, disk_id: 0 };
+    let (store, report) = Store::open(&mut disk, store.options().clone(), entropy, now).expect("reopens");
+    assert_eq!((report.end, report.epoch), (cut, Epoch::new(10)));
+    let mut bench = Bench { disk, store, now, ops: Vec::new() };
+    assert_eq!(bench.read_all(queue), [b"stays".to_vec()]);
+}
+
+#[test]
+fn check_counts_what_is_there_and_sees_a_flipped_bit() {
+    let mut bench = Bench::new(options(512));
+    let queue = bench.topic("t", 1)[0];
+    for _ in 0..10 {
+        let _appended = bench.send(queue, b"x").expect("room");
+        bench.settle();
+    }
+    let mut disk = bench.disk;
+    disk.settle();
+    let report = check(&mut disk).expect("a shard");
+    assert_eq!(report.message_count, 10);
+    assert!(report.is_sound());
+    disk.flip(FileName::Segment(LogPosition::ZERO), 2048 + 100, 3);
+    let report = check(&mut disk).expect("a shard");
+    assert_eq!(report.damaged.len(), 1, "{report:?}");
+    assert!(!report.is_sound());
 }

@@ -13,8 +13,8 @@
 
 use super::error::{BUSY, DISK_FULL, Refusal, StoreFatal};
 use super::format::{
-    COMMIT_FLAG_ASYNC, COMMIT_FLAG_MARK_ONLY, COMMIT_HEADER_SIZE_BYTES, CommitHeader, EpochRecord, EpochStart,
-    SegmentHead, body_crc, encode_pad, padded_length,
+    BadCommit, COMMIT_FLAG_ASYNC, COMMIT_FLAG_MARK_ONLY, COMMIT_HEADER_SIZE_BYTES, CommitHeader, EpochRecord,
+    EpochStart, SegmentHead, body_crc, encode_pad, padded_length,
 };
 use super::limits::{COMMIT_SIZE_BYTES_MAX, WAITING_COMMITS_BYTES_MAX};
 use super::ops::OpIds;
@@ -67,7 +67,8 @@ struct Building {
     record_count: u32,
     flags: u16,
     entries: Vec<ApplyEntry>,
-    store_time_ms: u64,
+    /// Of a commit that another copy sealed: its header stays as it is.
+    sealed_crc: Option<u32>,
 }
 
 struct Closed {
@@ -234,7 +235,6 @@ impl Commits {
     pub fn finish_record(&mut self, entry: ApplyEntry) -> LogPosition {
         let open = self.open.as_mut().expect("a record was reserved");
         open.record_count += 1;
-        open.store_time_ms = open.store_time_ms.max(entry.store_time_ms);
         open.entries.push(entry);
         open.position.plus(u64::from(entry.at) + u64::from(entry.size_bytes))
     }
@@ -283,7 +283,7 @@ impl Commits {
             record_count: 0,
             flags: flags | async_flag,
             entries: self.spare_entries.pop().unwrap_or_default(),
-            store_time_ms: 0,
+            sealed_crc: None,
         }
     }
 
@@ -442,6 +442,15 @@ impl Commits {
     /// Makes the header, with the marks of now, and freezes the block.
     fn seal(&mut self, mut building: Building, length: usize, positions: &Positions) -> WrittenCommit {
         let is_mark = building.flags & COMMIT_FLAG_MARK_ONLY != 0;
+        if let Some(crc) = building.sealed_crc {
+            self.previous_crc = crc;
+            return WrittenCommit {
+                block: building.block.freeze(),
+                position: building.position,
+                length,
+                entries: building.entries,
+            };
+        }
         let end = building.position.plus(length as u64);
         let durable = if mutant::active(Mutant::MarkAheadOfFlush) { end } else { positions.durable() };
         let header = CommitHeader {
@@ -487,6 +496,57 @@ impl Commits {
             positions.flush_completed(end);
         }
         Ok(Some(commit))
+    }
+
+    /// Whether a commit of another copy is the one that follows; rolls when it is the head of the next segment.
+    ///
+    /// # Errors
+    /// Why it does not follow.
+    pub fn expect_next(
+        &mut self,
+        header: &CommitHeader,
+        segments: &mut Segments,
+        head: Option<SegmentHead>,
+    ) -> Result<(), BadCommit> {
+        let newest = self.epochs.last().map_or(Epoch::ZERO, |line| line.epoch);
+        if header.epoch < newest {
+            return Err(BadCommit::DeadEpoch);
+        }
+        if header.previous_crc != self.chain_crc() {
+            return Err(BadCommit::Chain);
+        }
+        if header.position == self.next_position {
+            return Ok(());
+        }
+        let next_segment = segments.current().start.plus(self.constants.segment_size_bytes);
+        let rolls = header.position == next_segment && head.is_some_and(|head| head.previous_end == self.next_position);
+        if !rolls {
+            return Err(BadCommit::OtherPosition);
+        }
+        self.next_position = segments.roll().start;
+        Ok(())
+    }
+
+    /// Checksum of the last commit that was queued or issued.
+    fn chain_crc(&self) -> u32 {
+        self.waiting.back().and_then(|closed| closed.building.sealed_crc).unwrap_or(self.previous_crc)
+    }
+
+    /// Queues a commit that another copy wrote, as it is.
+    pub fn push_raw(&mut self, bytes: &[u8], header: &CommitHeader, crc: u32, entries: Vec<ApplyEntry>) -> LogPosition {
+        let segment = self.constants.segment_size_bytes;
+        let segment_start = LogPosition::new(header.position.get() / segment * segment);
+        let mut building = self.build(bytes.len(), segment_start, bytes.len() as u64, 0);
+        building.block[..bytes.len()].copy_from_slice(bytes);
+        building.used_bytes = bytes.len();
+        building.record_count = header.record_count;
+        building.flags = header.flags;
+        building.entries = entries;
+        building.sealed_crc = Some(crc);
+        self.next_position = header.end();
+        self.waiting_bytes += bytes.len();
+        self.waiting.push_back(Closed { building, length: bytes.len() });
+        header.end()
     }
 
     /// Gives back the list of a commit that has been applied.

@@ -87,4 +87,6 @@ pub enum OpenError {
         "the log ends at {end}, but everything up to {promised} was promised: this disk lost data; restore it from a backup or a peer"
     )]
     Amnesia { end: LogPosition, promised: LogPosition },
+    #[error("no commit of the log starts at {position}: give the start or the end of one")]
+    NotACommit { position: LogPosition },
 }

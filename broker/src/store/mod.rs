@@ -10,6 +10,7 @@
 
 pub mod append;
 pub mod cache;
+pub mod check;
 pub mod commit;
 pub mod error;
 pub mod format;
@@ -21,6 +22,7 @@ pub mod ops;
 pub mod pipeline;
 pub mod positions;
 pub mod queues;
+pub mod raw;
 pub mod read;
 pub mod recovery;
 pub mod retention;
@@ -106,6 +108,8 @@ pub struct StoreOptions {
     pub checkpoint_interval_bytes: u64,
     /// Seeds hash tables.
     pub hash_seed: u64,
+    /// Opened as: a master begins an epoch, a slave begins nothing.
+    pub role: Role,
 }
 
 impl Default for StoreOptions {
@@ -128,6 +132,7 @@ impl Default for StoreOptions {
             },
             checkpoint_interval_bytes: limits::CHECKPOINT_INTERVAL_BYTES,
             hash_seed: 0,
+            role: Role::Master,
         }
     }
 }

@@ -22,6 +22,7 @@ use super::limits::{SPARE_SEGMENT_COUNT, ZERO_FILL_SLICE_BYTES};
 use super::ops::OpIds;
 use super::pipeline::{Background, decode_state};
 use super::positions::Positions;
+use super::raw::index_entry;
 use super::recovery::{Cut, DamagedRange, LogReader, RecordVisitor, Walk, Walked, segments_of};
 use super::segments::{Segment, Segments};
 use super::snapshot::{self, Loaded, Snapshots};
@@ -30,12 +31,11 @@ use super::state::{RecordPlace, State};
 use super::superblock::{Identity, Superblock};
 use super::tail::HotTail;
 use super::{Role, Store, StoreOptions};
-use crate::disk::{Completion, Directory, Disk, DiskOpKind, FileName};
+use crate::disk::{Completion, Directory, Disk, DiskErrorKind, DiskOpKind, FileName};
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
-use ringmq_proto::message::{Batch, StoredMessage, tag_hash_of_properties};
-use ringmq_proto::record::{RecordKind, RecordView};
+use ringmq_proto::record::RecordView;
 use std::collections::BTreeMap;
 
 /// Random numbers for a directory that is made now.
@@ -94,28 +94,10 @@ impl Replay {
 
 impl RecordVisitor for Replay {
     fn record(&mut self, position: LogPosition, record: RecordView<'_>) -> Result<(), OpenError> {
-        let header = record.header;
-        match header.kind {
-            RecordKind::MESSAGE => {
-                if let Ok(message) = StoredMessage::decode(record.payload) {
-                    let parts = message.parts;
-                    let tag_hash = tag_hash_of_properties(parts.properties);
-                    let (offset, time) = (parts.queue_offset, parts.store_time_ms);
-                    let entry = IndexEntry::new(offset, 1, position, header.length, time, tag_hash);
-                    self.messages(position, header.queue_id, entry);
-                } else {
-                    self.malformed = Some(position);
-                }
-            }
-            RecordKind::BATCH => match Batch::decode(record.payload) {
-                Ok(Batch { head, .. }) => {
-                    let (offset, time) = (head.first_queue_offset, head.store_time_ms);
-                    let entry = IndexEntry::new(offset, head.count, position, header.length, time, 0);
-                    self.messages(position, header.queue_id, entry);
-                }
-                Err(_) => self.malformed = Some(position),
-            },
-            _ => match decode_state(position, record) {
+        match index_entry(record, position) {
+            Ok(Some((queue, entry))) => self.messages(position, queue, entry),
+            Err(_) => self.malformed = Some(position),
+            Ok(None) => match decode_state(position, record) {
                 Ok(Some((place, state))) => self.state.apply(place, state),
                 Ok(None) => {}
                 Err(_) => self.malformed = Some(position),
@@ -179,7 +161,8 @@ impl Store {
         quarantine(disk, &walked, &superblock, &starts)?;
         let previous_epoch = walked.epoch.unwrap_or(Epoch::ZERO);
         let mut epoch = previous_epoch.max(superblock.promised_epoch).plus(1);
-        if mutant::active(Mutant::OldEpochContinued) && walked.epoch.is_some() {
+        let is_slave = options.role == Role::Slave;
+        if is_slave || (mutant::active(Mutant::OldEpochContinued) && walked.epoch.is_some()) {
             epoch = previous_epoch;
         }
         let report = RecoveryReport {
@@ -195,8 +178,10 @@ impl Store {
         };
         superblock.incarnation += 1;
         superblock.clean = false;
-        superblock.promised_epoch = epoch;
-        (superblock.cut_position, superblock.cut_epoch) = (end, epoch);
+        if !is_slave {
+            superblock.promised_epoch = epoch;
+            (superblock.cut_position, superblock.cut_epoch) = (end, epoch);
+        }
         superblock.confirm_floor = superblock.confirm_floor.max(end);
         if !mutant::active(Mutant::SuperblockNotFlushedFirst) {
             superblock.write_both(disk)?;
@@ -216,7 +201,7 @@ impl Store {
         let commits = Commits::new(constants, pool.clone(), end, current, walked.previous_crc, walked.epochs.clone());
         let store_time_ms = replay.store_times.values().copied().max().unwrap_or(0);
         let mut store = Self {
-            role: Role::Master,
+            role: options.role,
             positions: Positions::recovered(options.flush, epoch, end),
             commits,
             segments,
@@ -244,8 +229,10 @@ impl Store {
         for queue in store.state.drain_removed() {
             store.index.remove_queue(queue);
         }
-        store.begin_epoch(disk, previous_epoch, now)?;
-        store.skip_offsets_after_damage(disk, now)?;
+        if !is_slave {
+            store.begin_epoch(disk, previous_epoch, now)?;
+            store.skip_offsets_after_damage(disk, now)?;
+        }
         Ok((store, report))
     }
 
@@ -485,7 +472,7 @@ fn flush_tail<D: Disk>(
     Ok(())
 }
 
-/// Step 3. The copy holds what lay between the cut and the end of the last sound commit of the same segment.
+/// Step 3.
 fn quarantine<D: Disk>(
     disk: &mut D,
     walked: &Walked,
@@ -493,16 +480,22 @@ fn quarantine<D: Disk>(
     starts: &[LogPosition],
 ) -> Result<(), OpenError> {
     let Cut { at, commits_dropped, dropped_end, .. } = walked.cut;
-    if commits_dropped == 0 {
-        return Ok(());
-    }
-    let file = FileName::Quarantine(at, superblock.incarnation);
-    let size_bytes = dropped_end.since(at).next_multiple_of(4096);
+    if commits_dropped == 0 { Ok(()) } else { quarantine_range(disk, superblock, starts, at, dropped_end) }
+}
+
+/// Copies `[from, to)` of the log into quarantine, durably. Run again after a crash it makes the copy again.
+pub(super) fn quarantine_range<D: Disk>(
+    disk: &mut D,
+    superblock: &Superblock,
+    starts: &[LogPosition],
+    from: LogPosition,
+    to: LogPosition,
+) -> Result<(), OpenError> {
+    let file = FileName::Quarantine(from, superblock.incarnation);
+    let size_bytes = to.since(from).next_multiple_of(4096);
     match disk.execute(DiskOpKind::Create { file, size_bytes }) {
-        Ok(_) => {}
-        // A crash came between this copy and the superblock: the copy is made again.
-        Err(error) if error.kind == crate::disk::DiskErrorKind::Exists => {}
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind != DiskErrorKind::Exists => return Err(error.into()),
+        _ => {}
     }
     let mut offset = 0;
     while offset < size_bytes {
@@ -511,7 +504,7 @@ fn quarantine<D: Disk>(
         block.fill(0);
         let alignment = superblock.alignment_bytes as usize;
         let mut reader = LogReader::new(disk, superblock.segment_size_bytes, alignment, starts.to_vec());
-        let bytes = reader.bytes(at.plus(offset), length)?;
+        let bytes = reader.bytes(from.plus(offset), length)?;
         block[..bytes.len()].copy_from_slice(bytes);
         disk.execute(DiskOpKind::Write { file, offset, block: block.freeze(), start: 0, length, sync: false })?;
         offset += length as u64;

@@ -7,7 +7,7 @@
 
 use super::Store;
 use super::cache::{Miss, Place};
-use super::format::COMMIT_HEADER_SIZE_BYTES;
+use super::format::{COMMIT_HEADER_SIZE_BYTES, CommitHeader, body_crc};
 use super::index::{Cold, IndexEntry};
 use super::tail::Piece;
 use crate::mutant::{self, Mutant};
@@ -431,7 +431,7 @@ impl Store {
                 Bytes::Ready => {}
                 other => return Err(other),
             }
-            if let Ok((found, _)) = super::format::CommitHeader::decode(&header, self.identity.log_id, start) {
+            if let Ok((found, _)) = CommitHeader::decode(&header, self.identity.log_id, start) {
                 if found.end() <= position {
                     return Ok(None);
                 }
@@ -447,6 +447,25 @@ impl Store {
             }
         }
         Ok(None)
+    }
+
+    /// The whole commit that starts at `start`, checked; nothing when none does.
+    pub(super) fn raw_commit(&mut self, start: LogPosition) -> Result<Option<Vec<u8>>, ViewOutcome> {
+        let outcome = |bytes: Bytes| match bytes {
+            Bytes::Damaged(why) => ViewOutcome::Damaged(why),
+            _ => ViewOutcome::NotYet,
+        };
+        let mut bytes = Vec::new();
+        match self.cold_bytes(start, COMMIT_HEADER_SIZE_BYTES, &mut bytes) {
+            Bytes::Ready => {}
+            other => return Err(outcome(other)),
+        }
+        let Ok((header, _)) = CommitHeader::decode(&bytes, self.identity.log_id, start) else { return Ok(None) };
+        match self.cold_bytes(start, header.length as usize, &mut bytes) {
+            Bytes::Ready => {}
+            other => return Err(outcome(other)),
+        }
+        Ok((body_crc(&bytes[COMMIT_HEADER_SIZE_BYTES..]) == header.body_crc).then_some(bytes))
     }
 
     /// The message at a position, which is a record's or a batch entry's: what a client got as PHYSICALOFFSET.
