@@ -1,7 +1,10 @@
 //! Frames that real Java clients, brokers and name servers (4.9.8 and 5.3) exchanged, read and written.
 
+use std::io::Read;
+
+use flate2::read::ZlibDecoder;
 use ringmq_proto::remoting::header::{FLAG_ONEWAY, FLAG_RESPONSE};
-use ringmq_proto::remoting::registration::{RegisterBody, RegisterBroker};
+use ringmq_proto::remoting::registration::{RegisterBody, RegisterBroker, body_checksum};
 use ringmq_proto::remoting::request_code;
 use ringmq_proto::remoting::route::{ClusterInfo, GetRoute, TopicRoute};
 use ringmq_proto::remoting::{ExtHeader, Header, Language, SerializeType, encode_frame, split_frame};
@@ -26,9 +29,14 @@ const ROUTE_BODY: &str = r#"{"brokerDatas":[{"brokerAddrs":{"0":"127.0.0.1:10911
 
 const CLUSTER_BODY_OF_4_9: &str = r#"{"brokerAddrTable":{"broker-a":{"brokerAddrs":{0:"127.0.0.1:10911"},"brokerName":"broker-a","cluster":"DefaultCluster"}},"clusterAddrTable":{"DefaultCluster":["broker-a"]}}"#;
 
+/// Registrations of a 5.3.3 broker, whole frames: JSON header and body; binary header and compressed body.
+const REGISTER_JSON: &str = include_str!("data/register_json_5.3.3.hex");
+const REGISTER_COMPRESSED: &str = include_str!("data/register_compressed_5.3.3.hex");
+
 fn bytes_of_hex(hex: &str) -> Vec<u8> {
     let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16).expect("a hex digit")).expect("a nibble");
-    hex.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    let hex: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    hex.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 #[test]
@@ -144,4 +152,37 @@ fn a_registration_of_a_java_broker_is_read() {
     assert_eq!((body.data_version.counter, body.data_version.state_version), (3, 7));
     let topics: Vec<_> = body.topics.iter().map(|t| (t.topic_name.as_str(), t.perm, t.write_queue_nums)).collect();
     assert_eq!(topics, [("T", 6, 3), ("U", 4, 16)]);
+}
+
+#[test]
+fn captured_registrations_are_read_in_both_forms() {
+    for (hex, serialize_type, id, topic_count) in
+        [(REGISTER_JSON, SerializeType::Json, 0, 14), (REGISTER_COMPRESSED, SerializeType::Binary, 1, 13)]
+    {
+        let bytes = bytes_of_hex(hex);
+        let (frame, consumed) = split_frame(&bytes, FRAME_MAX).unwrap().unwrap();
+        assert_eq!((consumed, frame.serialize_type), (bytes.len(), serialize_type));
+        let header = frame.decode_header().unwrap();
+        let broker = RegisterBroker::decode(&header.ext).unwrap();
+        assert_eq!((broker.broker_name, broker.broker_id, broker.enable_acting_master), ("java-a", id, Some(false)));
+        assert_eq!(broker.compressed, Some(false), "it says so in both");
+        assert_eq!(broker.body_crc32, Some(body_checksum(frame.body)));
+        let body = RegisterBody::decode(&broker, header.version, frame.body).unwrap();
+        assert_eq!(body.topics.len(), topic_count);
+        let topic = body.topics.iter().find(|topic| topic.topic_name == "TBW102").unwrap();
+        assert_eq!((topic.perm, topic.read_queue_nums, topic.write_queue_nums), (7, 8, 8));
+    }
+}
+
+#[test]
+fn a_compressed_registration_is_written_as_a_broker_writes_it() {
+    let bytes = bytes_of_hex(REGISTER_COMPRESSED);
+    let (frame, _) = split_frame(&bytes, FRAME_MAX).unwrap().unwrap();
+    let body = RegisterBody::decode_compressed(479, frame.body).unwrap();
+    let inflate = |bytes: &[u8]| {
+        let mut plain = Vec::new();
+        ZlibDecoder::new(bytes).read_to_end(&mut plain).expect("a zlib stream");
+        plain
+    };
+    assert_eq!(inflate(&body.encode_compressed()), inflate(frame.body));
 }

@@ -30,6 +30,9 @@ use crate::limits::{REGISTRATION_INFLATED_SIZE_BYTES_MAX, REGISTRATION_TOPIC_COU
 /// From this version of the sender on, a compressed body ends with the mappings of static topics.
 pub const VERSION_WITH_MAPPINGS: i32 = 413;
 
+/// What a zlib stream with a window of 32 KiB begins with, as all of Java's do, and no JSON.
+const ZLIB_FIRST_BYTE: u8 = 0x78;
+
 /// Bytes of one text inside a compressed body. When reached: the body is refused.
 const TEXT_SIZE_BYTES_MAX: usize = 64 << 10;
 
@@ -148,7 +151,8 @@ impl RegisterBody {
         if header.body_crc32.is_some_and(|checksum| checksum != 0 && checksum != body_checksum(body)) {
             return Err(BodyError::Checksum);
         }
-        if header.compressed == Some(true) {
+        // 5.3 brokers with `compressedRegister` send a compressed body and say that it is none.
+        if header.compressed == Some(true) || body.first() == Some(&ZLIB_FIRST_BYTE) {
             Self::decode_compressed(sender_version, body)
         } else if body.is_empty() {
             Ok(Self::default())
