@@ -6,6 +6,7 @@
 //! * [`shard`]: connections, requests, long polls, acknowledgements; owns its store. A state machine too.
 //! * `control`, `server`: executors, listeners, the operations thread.
 
+pub mod control;
 pub mod disk;
 pub mod mutant;
 pub mod net;

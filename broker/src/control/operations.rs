@@ -1,0 +1,286 @@
+//! The operations thread: one tokio runtime that hears what shards tell, keeps them registered, brings topics to siblings and
+//! serves the operations port.
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{io, thread};
+
+use ringmq_proto::remoting::registration::DataVersion;
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::http::{self, Status};
+use super::hub::{Event, Hub};
+use super::metrics::Snapshots;
+use super::namesrv::keep_registered;
+use super::registration::{Identity, Table};
+use super::siblings::{Post, Siblings};
+use crate::net::clock;
+use crate::net::driver::Ended;
+use crate::net::plane::Mail;
+use crate::shard::io::{ControlInput, ControlOutput};
+
+/// How long the process waits to be registered before it calls itself ready all the same.
+const REGISTRATION_TIME: Duration = Duration::from_secs(3);
+
+/// How long it waits for the name servers to take note of its end.
+const UNREGISTRATION_TIME: Duration = Duration::from_secs(1);
+
+/// Between two looks at who has waited too long.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Between two comparisons of the shards' topics.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(3);
+
+/// What the thread needs to know.
+pub struct OperationsPlan {
+    /// The shards, in order.
+    pub identities: Vec<Identity>,
+    /// Name servers, `host:port`.
+    pub name_servers: Vec<String>,
+    /// The operations port, bound.
+    pub listener: Option<TcpListener>,
+    /// One failed shard is the end of the process.
+    pub exit_on_failed_shard: bool,
+    /// Called once, when the shards serve no more: how each that has failed did.
+    pub on_all_ended: Box<dyn FnOnce(Vec<(String, String)>) + Send>,
+}
+
+/// The thread.
+pub struct Operations {
+    thread: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+    ready: std::sync::mpsc::Receiver<()>,
+}
+
+impl Operations {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When there is no thread or runtime to be had.
+    pub fn start(plan: OperationsPlan, hub: Arc<Hub>, events: UnboundedReceiver<Event>) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let (ready_to, ready) = std::sync::mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = thread::Builder::new().name("operations".into()).spawn(move || {
+            runtime.block_on(Thread::new(plan, hub, ready_to).run(events, stopped));
+        })?;
+        Ok(Self { thread, stop, ready })
+    }
+
+    /// Waits until every shard is registered with every name server, or three seconds.
+    pub fn wait_until_ready(&self) {
+        if self.ready.recv_timeout(REGISTRATION_TIME * 2).is_err() {
+            tracing::warn!("the operations thread does not answer");
+        }
+    }
+
+    /// Unregisters and ends the thread.
+    pub fn stop(self) {
+        self.stop.send_replace(true);
+        if self.thread.join().is_err() {
+            tracing::error!("the operations thread has panicked");
+        }
+    }
+}
+
+struct Thread {
+    plan: OperationsPlan,
+    hub: Arc<Hub>,
+    status: Arc<Status>,
+    siblings: Siblings,
+    tables: Vec<watch::Sender<Option<Arc<Table>>>>,
+    versions: Vec<DataVersion>,
+    reported: Vec<bool>,
+    ended: Vec<bool>,
+    failures: BTreeMap<String, String>,
+    tasks: JoinSet<()>,
+    registrations_due: usize,
+    registered: UnboundedSender<()>,
+    registered_heard: UnboundedReceiver<()>,
+    ready: Option<std::sync::mpsc::Sender<()>>,
+}
+
+impl Thread {
+    fn new(plan: OperationsPlan, hub: Arc<Hub>, ready: std::sync::mpsc::Sender<()>) -> Self {
+        let count = plan.identities.len();
+        let (registered, registered_heard) = mpsc::unbounded_channel();
+        let status = Status {
+            snapshots: Snapshots::default(),
+            ready: AtomicBool::new(false),
+            failed: Mutex::default(),
+            hub: Arc::clone(&hub),
+        };
+        Self {
+            siblings: Siblings::new(plan.identities.iter().map(|identity| identity.name.clone())),
+            status: Arc::new(status),
+            hub,
+            tables: (0..count).map(|_| watch::channel(None).0).collect(),
+            versions: vec![DataVersion::default(); count],
+            reported: vec![false; count],
+            ended: vec![false; count],
+            failures: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            registrations_due: count * plan.name_servers.len(),
+            registered,
+            registered_heard,
+            ready: Some(ready),
+            plan,
+        }
+    }
+
+    async fn run(mut self, mut events: UnboundedReceiver<Event>, mut stopped: watch::Receiver<bool>) {
+        if let Some(listener) = self.plan.listener.take() {
+            let status = Arc::clone(&self.status);
+            tokio::spawn(async move {
+                if let Err(error) = http::serve(listener, status).await {
+                    tracing::error!(%error, "the operations port is closed");
+                }
+            });
+        }
+        for shard in 0..self.plan.identities.len() {
+            self.hub.post(shard, Mail::Control(ControlInput::ReportTopics));
+        }
+        let deadline = Instant::now() + REGISTRATION_TIME;
+        let mut watching = interval(WATCH_INTERVAL);
+        let mut comparing = interval(COMPARE_INTERVAL);
+        comparing.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if self.registrations_due == 0 || Instant::now() >= deadline {
+                self.call_ready();
+            }
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => break,
+                },
+                Some(()) = self.registered_heard.recv() => {
+                    self.registrations_due = self.registrations_due.saturating_sub(1);
+                }
+                _ = watching.tick() => {
+                    let posts = self.siblings.answer(now_ms());
+                    self.deliver(posts);
+                }
+                _ = comparing.tick() => {
+                    let posts = self.siblings.compare();
+                    self.deliver(posts);
+                }
+                _ = stopped.wait_for(|stopped| *stopped) => break,
+            }
+        }
+        self.unregister().await;
+    }
+
+    fn call_ready(&mut self) {
+        let Some(ready) = self.ready.take() else { return };
+        if self.registrations_due > 0 {
+            tracing::warn!(missing = self.registrations_due, "not every name server knows every shard yet");
+        }
+        self.status.ready.store(true, Ordering::Release);
+        if ready.send(()).is_err() {
+            tracing::trace!("nobody waits for the process to be ready");
+        }
+    }
+
+    async fn unregister(mut self) {
+        self.status.ready.store(false, Ordering::Release);
+        for table in &self.tables {
+            table.send_replace(None);
+        }
+        let deadline = Instant::now() + UNREGISTRATION_TIME;
+        while let Ok(Some(_)) = timeout_at(deadline, self.tasks.join_next()).await {}
+    }
+
+    fn deliver(&self, posts: Vec<Post>) {
+        for Post { to, input } in posts {
+            self.hub.post(to, Mail::Control(input));
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Published { shard, snapshot } => {
+                self.status.snapshots.set(&self.plan.identities[shard].name, *snapshot);
+            }
+            Event::Ended { shard, ended } => self.on_ended(shard, ended),
+            Event::Control { shard, message } => self.on_control(shard, message),
+        }
+    }
+
+    fn on_control(&mut self, shard: usize, message: ControlOutput) {
+        match message {
+            ControlOutput::Topics(notices) => {
+                let changed = self.siblings.topics(shard, notices);
+                if changed || !self.reported[shard] {
+                    self.tell_name_servers(shard);
+                }
+            }
+            ControlOutput::TopicForSiblings { notice, ticket } => {
+                let posts = self.siblings.offer(now_ms(), shard, &notice, ticket);
+                self.tell_name_servers(shard);
+                self.deliver(posts);
+            }
+            ControlOutput::SiblingTopicDone { topic, version, failure } => {
+                if let Some(failure) = &failure {
+                    let name = &self.plan.identities[shard].name;
+                    tracing::warn!(shard = name, topic, version, failure, "a topic of a sibling was not taken");
+                }
+                let posts = self.siblings.done(now_ms(), shard, &topic, version, failure.as_deref());
+                self.deliver(posts);
+            }
+        }
+    }
+
+    /// A new table under a new version; the first one starts the shard's registrations.
+    fn tell_name_servers(&mut self, shard: usize) {
+        if self.ended[shard] {
+            return;
+        }
+        let version = &mut self.versions[shard];
+        version.counter += 1;
+        version.timestamp = i64::try_from(clock::now().wall_ms).unwrap_or(i64::MAX);
+        let identity = &self.plan.identities[shard];
+        let table = Table::new(identity, *version, self.siblings.topics_of(shard));
+        self.tables[shard].send_replace(Some(Arc::new(table)));
+        if std::mem::replace(&mut self.reported[shard], true) {
+            return;
+        }
+        let identity = Arc::new(identity.clone());
+        for server in &self.plan.name_servers {
+            let (identity, table) = (Arc::clone(&identity), self.tables[shard].subscribe());
+            self.tasks.spawn(keep_registered(identity, server.clone(), table, self.registered.clone()));
+        }
+    }
+
+    fn on_ended(&mut self, shard: usize, ended: Ended) {
+        let name = self.plan.identities[shard].name.clone();
+        self.ended[shard] = true;
+        self.tables[shard].send_replace(None);
+        let posts = self.siblings.ended(now_ms(), shard);
+        self.deliver(posts);
+        if let Ended::Failed(fatal) = ended {
+            self.status.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), fatal.0.clone());
+            self.failures.insert(name, fatal.0);
+            if self.plan.exit_on_failed_shard {
+                for other in 0..self.ended.len() {
+                    self.hub.post(other, Mail::Stop);
+                }
+            }
+        }
+        if self.ended.iter().all(|ended| *ended) {
+            self.status.ready.store(false, Ordering::Release);
+            let failures = std::mem::take(&mut self.failures).into_iter().collect();
+            std::mem::replace(&mut self.plan.on_all_ended, Box::new(|_| ()))(failures);
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    clock::now().boot_ns / 1_000_000
+}
