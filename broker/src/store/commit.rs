@@ -271,8 +271,9 @@ impl Commits {
         let least = self.commit_length(size_bytes);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         let block_bytes = least.max(COMMIT_SIZE_BYTES_MAX.min(left));
-        // Whatever is put in, header, records and pad record must end inside: a pad may take one unit more.
-        let limit_bytes = block_bytes - self.constants.alignment_bytes.min(block_bytes - least);
+        // Whatever is put in, header, records and pad record must end inside: the pad record's header has its room, unless
+        // the first record fills the block exactly.
+        let limit_bytes = block_bytes - RECORD_HEADER_SIZE_BYTES;
         let async_flag = if self.constants.flush == FlushMode::Async { COMMIT_FLAG_ASYNC } else { 0 };
         Building {
             block: self.pool.take(block_bytes),

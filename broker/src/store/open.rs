@@ -240,9 +240,7 @@ impl Store {
     fn begin_epoch<D: Disk>(&mut self, disk: &mut D, previous: Epoch, now: Now) -> Result<(), OpenError> {
         if !self.commits.epoch_fits(&self.segments) {
             if !self.segments.next_is_ready() {
-                let start = self.segments.current().start.plus(self.segments.size_bytes());
-                make_segment(disk, start, self.segments.size_bytes())?;
-                self.segments.made_next();
+                self.make_next_segment(disk)?;
             }
             self.commits.roll_for_epoch(&mut self.segments);
         }
@@ -251,12 +249,23 @@ impl Store {
         self.write_out(disk, now)
     }
 
+    /// The file of the segment behind the one that is written, made while nothing is served yet.
+    fn make_next_segment<D: Disk>(&mut self, disk: &mut D) -> Result<(), OpenError> {
+        let start = self.commits.written_segment().plus(self.segments.size_bytes());
+        make_segment(disk, start, self.segments.size_bytes())?;
+        self.segments.made_next();
+        Ok(())
+    }
+
     /// Writes what is queued, waiting for each commit.
     fn write_out<D: Disk>(&mut self, disk: &mut D, now: Now) -> Result<(), OpenError> {
         let mut ops = Vec::new();
         while self.commits.has_unissued() {
             let issued = self.commits.issue(&mut self.positions, &mut self.segments, &mut self.ids, &mut ops);
-            assert!(issued.is_some(), "an opening store waits for nothing");
+            if issued.is_none() {
+                assert!(!self.segments.next_is_ready(), "an opening store waits for nothing but a segment");
+                self.make_next_segment(disk)?;
+            }
             for op in ops.drain(..) {
                 let done = disk.execute(op.kind)?;
                 let completion = Completion { id: op.id, result: Ok(done) };
@@ -286,6 +295,9 @@ impl Store {
             .map(|(id, queue)| (id, queue.next_offset.plus(hidden)))
             .collect();
         for (queue, next_offset) in queues {
+            if !self.segments.next_is_ready() {
+                self.make_next_segment(disk)?;
+            }
             let appended = self.append_state(&StateRecord::Floor { queue, next_offset }, None);
             let Appended { .. } = appended.map_err(|_| OpenError::Damaged { what: "the log, on a full disk," })?;
             if self.commits.waiting_bytes() > 0 {

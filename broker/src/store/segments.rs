@@ -209,7 +209,7 @@ impl Segments {
     ) {
         let wanted = self.wanted();
         match &mut self.job {
-            Job::Idle if !self.next_ready && !self.spares.is_empty() => {
+            Job::Idle if !self.next_ready && !self.spares.is_empty() && now_ns >= self.retry_at_ns => {
                 let spare = self.spares.remove(0);
                 let to = written_start.plus(self.size_bytes);
                 let op = ids.issue(DiskOpKind::Rename { from: FileName::Spare(spare), to: FileName::Segment(to) }, out);
@@ -251,7 +251,7 @@ impl Segments {
     pub fn next_wake_ns(&self) -> Option<u64> {
         match &self.job {
             Job::Fill { op: None, next_at_ns, .. } => Some(*next_at_ns),
-            Job::Idle if self.wanted() => Some(self.retry_at_ns),
+            Job::Idle if self.wanted() || !self.next_ready => Some(self.retry_at_ns),
             _ => None,
         }
     }
