@@ -1,0 +1,174 @@
+//! What a client knows of a cluster: its name servers, and one link to each broker that was ever needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ringmq_proto::remoting::route::{ClusterInfo, MASTER_ID, PERM_READ, PERM_WRITE, TopicRoute};
+
+use crate::error::{Error, Result};
+use crate::link::Link;
+use crate::name_server::NameServers;
+
+/// Queues of one topic over all brokers. When reached: the route is refused; a wrong number must not become memory.
+const TOPIC_QUEUE_COUNT_MAX: usize = 1 << 20;
+
+/// The queues of a topic on one master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BrokerQueues {
+    pub(crate) broker_name: Arc<str>,
+    /// Of the master.
+    pub(crate) address: Arc<str>,
+    /// How many queues may be written; 0 without the permission.
+    pub(crate) write_count: u32,
+    /// How many queues may be read; 0 without the permission.
+    pub(crate) read_count: u32,
+}
+
+/// A broker as `cluster list` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// The cluster that it belongs to.
+    pub cluster: String,
+    /// Its name: a shard's.
+    pub name: String,
+    /// 0 for the master.
+    pub id: i64,
+    /// Where it listens.
+    pub address: String,
+}
+
+/// Shared by what an application makes of one set of name servers. Dropping it closes the links.
+pub(crate) struct Cluster {
+    name_servers: NameServers,
+    links: Mutex<HashMap<Arc<str>, Arc<Link>>>,
+}
+
+impl Cluster {
+    /// The cluster of `address;address;…`.
+    pub(crate) fn new(name_servers: &str) -> Result<Self> {
+        Ok(Self { name_servers: NameServers::parse(name_servers)?, links: Mutex::default() })
+    }
+
+    /// The link to `address`: the same one for all who ask.
+    pub(crate) fn link(&self, address: &Arc<str>) -> Arc<Link> {
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(links.entry(Arc::clone(address)).or_insert_with(|| Link::spawn(Arc::clone(address))))
+    }
+
+    /// The masters that have `topic`, in the order of their names.
+    pub(crate) async fn route(&self, topic: &str) -> Result<Vec<BrokerQueues>> {
+        let route = self.name_servers.route(topic).await?;
+        master_queues(topic, &route)
+    }
+
+    /// All brokers, by cluster and name.
+    pub(crate) async fn brokers(&self) -> Result<Vec<Broker>> {
+        Ok(brokers(&self.name_servers.cluster().await?))
+    }
+
+    /// Closes all links.
+    pub(crate) fn close(&self) {
+        let links = std::mem::take(&mut *self.links.lock().unwrap_or_else(PoisonError::into_inner));
+        links.values().for_each(|link| link.close());
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn master_queues(topic: &str, route: &TopicRoute) -> Result<Vec<BrokerQueues>> {
+    let mut queues = Vec::with_capacity(route.queue_datas.len());
+    let mut count_all = 0_usize;
+    for data in &route.queue_datas {
+        let broker = route.broker_datas.iter().find(|broker| broker.broker_name == data.broker_name);
+        let Some(address) = broker.and_then(|broker| broker.broker_addrs.get(&MASTER_ID)) else {
+            continue; // Slaves alone take no sends and, with RingMQ, no pulls.
+        };
+        let count = |permission, count| if data.perm & permission == 0 { 0 } else { u32::try_from(count).unwrap_or(0) };
+        let write_count = count(PERM_WRITE, data.write_queue_nums);
+        let read_count = count(PERM_READ, data.read_queue_nums);
+        count_all += write_count.max(read_count) as usize;
+        let (broker_name, address) = (data.broker_name.as_str().into(), address.as_str().into());
+        queues.push(BrokerQueues { broker_name, address, write_count, read_count });
+    }
+    if count_all > TOPIC_QUEUE_COUNT_MAX {
+        let remark = format!("its route has {count_all} queues, more than {TOPIC_QUEUE_COUNT_MAX}");
+        return Err(Error::NoRoute { topic: topic.to_owned(), remark });
+    }
+    if queues.is_empty() {
+        let remark = "none of its brokers has a master".to_owned();
+        return Err(Error::NoRoute { topic: topic.to_owned(), remark });
+    }
+    queues.sort_by(|a, b| a.broker_name.cmp(&b.broker_name));
+    Ok(queues)
+}
+
+fn brokers(info: &ClusterInfo) -> Vec<Broker> {
+    let mut brokers: Vec<Broker> = info
+        .broker_addr_table
+        .iter()
+        .flat_map(|(name, data)| {
+            data.broker_addrs.iter().map(|(id, address)| Broker {
+                cluster: data.cluster.clone(),
+                name: name.clone(),
+                id: *id,
+                address: address.clone(),
+            })
+        })
+        .collect();
+    brokers.sort_by(|a, b| (&a.cluster, &a.name, a.id).cmp(&(&b.cluster, &b.name, b.id)));
+    brokers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ringmq_proto::remoting::route::{BrokerData, QueueData};
+
+    use super::*;
+
+    fn broker(name: &str, ids: &[i64]) -> BrokerData {
+        let addresses: BTreeMap<i64, String> = ids.iter().map(|id| (*id, format!("{name}:{id}"))).collect();
+        BrokerData { broker_addrs: addresses, broker_name: name.to_owned(), ..BrokerData::default() }
+    }
+
+    fn queues(name: &str, perm: i32, write: i32, read: i32) -> QueueData {
+        let (write_queue_nums, read_queue_nums) = (write, read);
+        QueueData { broker_name: name.to_owned(), perm, write_queue_nums, read_queue_nums, topic_sys_flag: 0 }
+    }
+
+    #[test]
+    fn only_masters_count_and_only_with_the_permission() {
+        let route = TopicRoute {
+            broker_datas: vec![broker("b", &[0, 1]), broker("a", &[0]), broker("slaves", &[1])],
+            queue_datas: vec![
+                queues("b", 6, 4, 8),
+                queues("a", 4, 4, 4),
+                queues("slaves", 6, 4, 4),
+                queues("x", 6, 1, 1),
+            ],
+            ..TopicRoute::default()
+        };
+        let found = master_queues("T", &route).expect("a route");
+        let brief: Vec<_> =
+            found.iter().map(|queues| (&*queues.address, queues.write_count, queues.read_count)).collect();
+        assert_eq!(brief, [("a:0", 0, 4), ("b:0", 4, 8)]);
+    }
+
+    #[test]
+    fn absurd_queue_numbers_do_not_become_memory() {
+        let broker_datas = vec![broker("a", &[0])];
+        let wrong = |write, read| TopicRoute {
+            broker_datas: broker_datas.clone(),
+            queue_datas: vec![queues("a", 6, write, read)],
+            ..TopicRoute::default()
+        };
+        assert!(matches!(master_queues("T", &wrong(i32::MAX, 1)), Err(Error::NoRoute { .. })));
+        let negative = master_queues("T", &wrong(-5, -1)).expect("a route");
+        assert_eq!((negative[0].write_count, negative[0].read_count), (0, 0));
+    }
+}

@@ -1,0 +1,287 @@
+//! Receiving messages.
+//!
+//! A [`PullConsumer`] reads the queues that the application assigns to it. Messages are fetched ahead in the background;
+//! [`PullConsumer::poll`] gives them out, queue by queue in order. [`PullConsumer::commit`] stores with the broker how far
+//! its group has come: whoever assigns the queue next goes on from there. A message may be given out again after a crash
+//! between `poll` and `commit`; none is left out, unless retention took it (a warning is logged then).
+
+mod fetcher;
+mod reader;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ringmq_proto::ids::QueueOffset;
+use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use self::fetcher::{Fetcher, Target};
+use self::reader::Reader;
+use crate::cluster::Cluster;
+use crate::error::{Error, Result};
+use crate::message::{Message, MessageQueue};
+
+/// Where a group begins in a queue in which it never committed an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the oldest message that is still there.
+    First,
+    /// Behind the newest message: only what comes from now on. RocketMQ's default.
+    Last,
+    /// At the first message stored at this time or later, in ms since 1970 by the broker's clock.
+    Time {
+        /// The time.
+        time_ms: u64,
+    },
+}
+
+/// How a consumer behaves.
+#[derive(Clone, Debug)]
+pub struct PullConsumerConfig {
+    /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
+    pub name_servers: String,
+    /// The consumer group: whose offsets are read and committed.
+    pub group: String,
+    /// Where the group begins in a queue in which it never committed. [`Start::Last`], as in RocketMQ.
+    pub start: Start,
+    /// Messages that [`PullConsumer::poll`] gives at most. 1024.
+    pub poll_messages_max: usize,
+    /// Messages that one request to a broker asks for. 4096; a batch is delivered whole, also when that makes it more.
+    pub pull_messages_max: u32,
+    /// Bytes that one request to a broker asks for. 1 MiB; one record is delivered in any case.
+    pub pull_bytes_max: u32,
+    /// How long a broker may keep a request for messages that are still to come. 15 s, as in RocketMQ.
+    pub long_poll: Duration,
+    /// Messages of one queue that are fetched ahead; one request may go beyond it. 8192.
+    pub buffer_messages_max: usize,
+    /// Bytes of one queue that are fetched ahead; one request may go beyond it. 4 MiB.
+    pub buffer_bytes_max: usize,
+}
+
+impl Default for PullConsumerConfig {
+    fn default() -> Self {
+        Self {
+            name_servers: "127.0.0.1:9876".to_owned(),
+            group: String::new(),
+            start: Start::Last,
+            poll_messages_max: 1024,
+            pull_messages_max: 4096,
+            pull_bytes_max: 1 << 20,
+            long_poll: Duration::from_secs(15),
+            buffer_messages_max: 8192,
+            buffer_bytes_max: 4 << 20,
+        }
+    }
+}
+
+/// Reads messages; see the [module's text](self).
+pub struct PullConsumer {
+    config: Arc<PullConsumerConfig>,
+    cluster: Arc<Cluster>,
+    assigned: Mutex<Vec<Arc<Fetcher>>>,
+    /// Some queue has messages, or an error.
+    arrived: Arc<Notify>,
+    /// Which queue gives first; moves on, so that a busy queue does not starve the others.
+    turn: AtomicUsize,
+}
+
+impl PullConsumer {
+    /// A consumer without queues. Must be called within a tokio runtime.
+    pub fn start(config: PullConsumerConfig) -> Result<Self> {
+        if config.group.is_empty() || config.group.len() > LONG_NAME_SIZE_BYTES_MAX {
+            return Err(Error::Argument("a consumer needs the name of its group, of at most 255 bytes"));
+        }
+        if config.poll_messages_max == 0 || config.buffer_messages_max == 0 || config.buffer_bytes_max == 0 {
+            return Err(Error::Argument("a consumer that may hold no message gets none"));
+        }
+        Ok(Self {
+            cluster: Arc::new(Cluster::new(&config.name_servers)?),
+            config: Arc::new(config),
+            assigned: Mutex::default(),
+            arrived: Arc::default(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// The queues of a topic on all brokers, by broker name and number.
+    pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>> {
+        let route = self.cluster.route(topic).await?;
+        let topic: Arc<str> = topic.into();
+        let queues_of = |broker: &crate::cluster::BrokerQueues| {
+            let (topic, broker_name) = (Arc::clone(&topic), Arc::clone(&broker.broker_name));
+            let queue = move |queue_id| MessageQueue {
+                topic: Arc::clone(&topic),
+                broker_name: Arc::clone(&broker_name),
+                queue_id,
+            };
+            (0..broker.read_count).map(queue)
+        };
+        Ok(route.iter().flat_map(queues_of).collect())
+    }
+
+    /// Reads exactly these queues from now on. A queue that was assigned before goes on where it is; a new one begins
+    /// where the group is.
+    pub fn assign(&self, queues: impl IntoIterator<Item = MessageQueue>) {
+        let mut wanted: Vec<MessageQueue> = queues.into_iter().collect();
+        wanted.sort();
+        wanted.dedup();
+        let mut assigned = self.assigned();
+        assigned.retain(|fetcher| {
+            let stays = wanted.binary_search(&fetcher.reader.queue).is_ok();
+            if !stays {
+                fetcher.close();
+            }
+            stays
+        });
+        for queue in wanted {
+            if !assigned.iter().any(|fetcher| fetcher.reader.queue == queue) {
+                let reader = Reader::new(Arc::clone(&self.cluster), queue);
+                let (config, arrived) = (Arc::clone(&self.config), Arc::clone(&self.arrived));
+                assigned.push(Fetcher::spawn(reader, config, arrived, Target::Committed));
+            }
+        }
+    }
+
+    /// The queues that are assigned.
+    pub fn assignment(&self) -> Vec<MessageQueue> {
+        self.assigned().iter().map(|fetcher| fetcher.reader.queue.clone()).collect()
+    }
+
+    /// Goes on at `offset`. Like every seek: what was fetched ahead is dropped, and an offset outside of the queue becomes
+    /// the nearest one inside.
+    pub fn seek(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<()> {
+        self.seek_to(queue, Target::Offset(offset))
+    }
+
+    /// Goes on at the oldest message that is still there.
+    pub fn seek_to_begin(&self, queue: &MessageQueue) -> Result<()> {
+        self.seek_to(queue, Target::Begin)
+    }
+
+    /// Goes on behind the newest message.
+    pub fn seek_to_end(&self, queue: &MessageQueue) -> Result<()> {
+        self.seek_to(queue, Target::End)
+    }
+
+    /// Goes on at the first message stored at `time_ms` or later (ms since 1970, by the broker's clock).
+    pub fn seek_to_time(&self, queue: &MessageQueue, time_ms: u64) -> Result<()> {
+        self.seek_to(queue, Target::Time { time_ms })
+    }
+
+    /// The offset of the next message of `queue` that a poll will give; `None` while the broker has not yet said where
+    /// the group is (or the seek leads).
+    pub fn position(&self, queue: &MessageQueue) -> Result<Option<QueueOffset>> {
+        Ok(self.fetcher(queue)?.position())
+    }
+
+    /// Gives no messages of `queue` until it is resumed; what was fetched ahead is kept.
+    pub fn pause(&self, queue: &MessageQueue) -> Result<()> {
+        self.fetcher(queue)?.pause(true);
+        Ok(())
+    }
+
+    /// Gives messages of `queue` again.
+    pub fn resume(&self, queue: &MessageQueue) -> Result<()> {
+        self.fetcher(queue)?.pause(false);
+        Ok(())
+    }
+
+    /// Waits up to `timeout` for messages, and gives those that are there: in order within each queue, none when the time
+    /// is over.
+    ///
+    /// # Errors
+    /// What the application must know of: a queue whose topic was deleted (code 17), damaged records (then the queue
+    /// stands still until a seek leads past them). Brokers that cannot be reached are tried again and only logged.
+    pub async fn poll(&self, timeout: Duration) -> Result<Vec<Message>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let arrived = self.arrived.notified();
+            let messages = self.take()?;
+            if !messages.is_empty() || timeout_at(deadline, arrived).await.is_err() {
+                return Ok(messages);
+            }
+        }
+    }
+
+    /// Commits what was given out: for each assigned queue the offset behind the last message of it that a poll gave.
+    ///
+    /// # Errors
+    /// The first error; the other queues are committed nevertheless.
+    pub async fn commit(&self) -> Result<()> {
+        let fetchers = self.assigned().clone();
+        let mut result = Ok(());
+        for fetcher in fetchers {
+            result = result.and(fetcher.commit().await);
+        }
+        result
+    }
+
+    /// Commits `offset` as the group's next one in `queue`, assigned or not.
+    pub async fn commit_offset(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<()> {
+        match self.fetcher(queue) {
+            Ok(fetcher) => fetcher.reader.commit(&self.config.group, offset).await,
+            Err(_) => self.reader(queue).commit(&self.config.group, offset).await,
+        }
+    }
+
+    /// What the group has committed in `queue`, assigned or not; `None` when it never did.
+    pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<QueueOffset>> {
+        self.reader(queue).committed(&self.config.group).await
+    }
+
+    /// The least offset that is still there in `queue`, and the one behind its newest message.
+    pub async fn ends(&self, queue: &MessageQueue) -> Result<(QueueOffset, QueueOffset)> {
+        self.reader(queue).ends().await
+    }
+
+    /// Stops fetching and closes the connections. Commits nothing.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    fn take(&self) -> Result<Vec<Message>> {
+        let assigned = self.assigned();
+        let mut messages = Vec::new();
+        if assigned.is_empty() {
+            return Ok(messages);
+        }
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        for step in 0..assigned.len() {
+            let fetcher = &assigned[first.wrapping_add(step) % assigned.len()];
+            let room = self.config.poll_messages_max - messages.len();
+            fetcher.take(room, &mut messages)?;
+            if messages.len() >= self.config.poll_messages_max {
+                break;
+            }
+        }
+        Ok(messages)
+    }
+
+    fn seek_to(&self, queue: &MessageQueue, target: Target) -> Result<()> {
+        self.fetcher(queue)?.seek(target);
+        Ok(())
+    }
+
+    fn reader(&self, queue: &MessageQueue) -> Reader {
+        Reader::new(Arc::clone(&self.cluster), queue.clone())
+    }
+
+    fn fetcher(&self, queue: &MessageQueue) -> Result<Arc<Fetcher>> {
+        let assigned = self.assigned();
+        let found = assigned.iter().find(|fetcher| fetcher.reader.queue == *queue);
+        found.map(Arc::clone).ok_or(Error::Argument("the queue is not assigned to this consumer"))
+    }
+
+    fn assigned(&self) -> MutexGuard<'_, Vec<Arc<Fetcher>>> {
+        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for PullConsumer {
+    fn drop(&mut self) {
+        self.assigned().iter().for_each(|fetcher| fetcher.close());
+        self.cluster.close();
+    }
+}

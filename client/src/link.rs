@@ -1,0 +1,505 @@
+//! One broker's connection in tokio: the sans-IO [`Connection`], the socket, and who waits for which reply.
+//!
+//! A caller encodes its request straight into the connection's output under a short lock and wakes the link's task, which
+//! alone touches the socket: it takes the whole output at once, so requests of many callers leave in one write. Replies
+//! are converted under the lock and handed out after it, so that no application code runs while it is held.
+//!
+//! A link connects when somebody wants it and not before. After a failure it answers with that failure at once until a
+//! back-off has passed (callers go to another broker meanwhile), then tries again. Every connection has a *generation*:
+//! handles opened on one mean nothing on the next.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ringmq_proto::code::Code;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::connection::{Connection, Event, RequestError, RequestId, SendItem, SendOptions, SendResult};
+use crate::error::{Error, Result};
+
+/// How long connecting and the exchange of hellos may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often it is looked for requests whose time is over: the resolution of all timeouts.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Back-off after the first failure; doubles up to the largest.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
+
+/// Bytes that one read of the socket takes at most.
+const RECEIVE_SIZE_BYTES: usize = 256 << 10;
+
+/// What came of a send frame.
+#[derive(Debug)]
+pub(crate) struct SendReply {
+    /// How it ended: one of the codes of a stored message.
+    pub(crate) code: Code,
+    /// One result a record that the frame became.
+    pub(crate) results: Vec<SendResult>,
+}
+
+/// A send frame: what goes into it, and who waits for the reply.
+pub(crate) trait FrameDone: Send {
+    /// Its messages.
+    fn items(&self) -> Vec<SendItem<'_>>;
+
+    /// The reply, or why there is none. Called exactly once, outside of every lock of the link.
+    fn done(self: Box<Self>, reply: Result<SendReply>);
+}
+
+/// Why a frame was not sent.
+#[derive(Debug)]
+pub(crate) enum SendRefusal {
+    /// The connection is another one by now: open the queue again.
+    Stale,
+    /// As much is in flight as the server takes: send it after some replies.
+    Full,
+    /// It can never be sent like this.
+    Error(Error),
+}
+
+/// Who waits for a reply.
+enum Waiter {
+    Frame(Box<dyn FrameDone>),
+    Ask(Answer),
+}
+
+/// Converts an event and passes it on; must not run application code.
+type Answer = Box<dyn FnOnce(Result<Event<'_>>) + Send>;
+
+struct Waiting {
+    waiter: Waiter,
+    deadline: Instant,
+    since: Instant,
+}
+
+/// A reply or failure on its way to a [`FrameDone`].
+type Finished = (Box<dyn FrameDone>, Result<SendReply>);
+
+#[derive(Clone, Debug)]
+enum Status {
+    Idle,
+    Connecting,
+    Ready { generation: u64 },
+    Failed { error: Error, retry_at: Instant },
+    Closed,
+}
+
+struct State {
+    connection: Connection,
+    /// Of the connection that is ready; 0 while none is.
+    generation: u64,
+    /// By slot of the request id. `None`: nobody waits (any more).
+    waiting: Vec<Option<Waiting>>,
+}
+
+/// A broker's address and the connection to it, if there is one.
+pub(crate) struct Link {
+    address: Arc<str>,
+    state: Mutex<State>,
+    /// There is output, or a wish to connect, or the link was closed.
+    wake: Notify,
+    status: watch::Sender<Status>,
+}
+
+impl Link {
+    /// A link to `address`. Its task runs until [`Link::close`].
+    pub(crate) fn spawn(address: Arc<str>) -> Arc<Self> {
+        let state = State { connection: Connection::new(), generation: 0, waiting: Vec::new() };
+        let link = Arc::new(Self {
+            address,
+            state: Mutex::new(state),
+            wake: Notify::new(),
+            status: watch::Sender::new(Status::Idle),
+        });
+        tokio::spawn(serve(Arc::clone(&link)));
+        link
+    }
+
+    /// Where to.
+    pub(crate) const fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+
+    /// Ends the connection and the task; all that wait get [`Error::Closed`].
+    pub(crate) fn close(&self) {
+        self.status.send_replace(Status::Closed);
+        self.wake.notify_one();
+    }
+
+    /// Waits for a connection and gives its generation; the last failure at once while its back-off lasts.
+    pub(crate) async fn ready(&self) -> Result<u64> {
+        let mut status = self.status.subscribe();
+        loop {
+            match &*status.borrow_and_update() {
+                Status::Ready { generation } => return Ok(*generation),
+                Status::Failed { error, retry_at } if Instant::now() < *retry_at => return Err(error.clone()),
+                Status::Closed => return Err(Error::Closed),
+                Status::Idle | Status::Connecting | Status::Failed { .. } => {}
+            }
+            self.status.send_if_modified(|status| {
+                let wanted = matches!(status, Status::Idle | Status::Failed { .. });
+                if wanted {
+                    *status = Status::Connecting;
+                }
+                wanted
+            });
+            self.wake.notify_one();
+            if status.changed().await.is_err() {
+                return Err(Error::Closed);
+            }
+        }
+    }
+
+    /// The generation of the connection that is ready now, if one is.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        match *self.status.borrow() {
+            Status::Ready { generation } => Some(generation),
+            _ => None,
+        }
+    }
+
+    /// Sends the messages of `frame` on the connection of `generation`. The frame hears of it exactly once, unless it is
+    /// given back with an error: then nothing was sent.
+    pub(crate) fn send_frame<F: FrameDone + 'static>(
+        &self,
+        generation: u64,
+        frame: F,
+        deadline: Instant,
+    ) -> std::result::Result<(), (SendRefusal, F)> {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return Err((SendRefusal::Stale, frame));
+        }
+        match state.connection.send_batch(&frame.items(), SendOptions::default()) {
+            Ok(id) => {
+                state.wait(id, Waiter::Frame(Box::new(frame)), deadline);
+                drop(state);
+                self.wake.notify_one();
+                Ok(())
+            }
+            Err(error) => Err((self.send_refusal(&error), frame)),
+        }
+    }
+
+    /// Sends one message that is never answered.
+    pub(crate) fn send_oneway(&self, generation: u64, item: &SendItem<'_>) -> Result<()> {
+        let mut state = self.lock();
+        if state.generation != generation {
+            return Err(self.disconnected(io::ErrorKind::NotConnected.into()));
+        }
+        let options = SendOptions { oneway: true, ..SendOptions::default() };
+        state.connection.send(item, options).map_err(|error| self.request_error(&error))?;
+        drop(state);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn send_refusal(&self, error: &RequestError) -> SendRefusal {
+        match error {
+            RequestError::NotReady => SendRefusal::Stale,
+            RequestError::TooManyInFlight { .. } | RequestError::InFlightBytes { .. } => SendRefusal::Full,
+            other => SendRefusal::Error(self.request_error(other)),
+        }
+    }
+
+    /// Makes a request on the connection of `generation` (any when `None`) and waits for what `read` makes of the reply.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        generation: Option<u64>,
+        deadline: Instant,
+        encode: impl FnOnce(&mut Connection) -> std::result::Result<RequestId, RequestError>,
+        read: impl FnOnce(Event<'_>) -> Option<T> + Send + 'static,
+    ) -> Result<T> {
+        let started = Instant::now();
+        let timed_out = || Error::Timeout { what, after: started.elapsed() };
+        let ready = tokio::time::timeout_at(deadline.into(), self.ready()).await.map_err(|_| timed_out())??;
+        let (sender, receiver) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if state.generation != generation.unwrap_or(ready) {
+                return Err(self.disconnected(io::ErrorKind::NotConnected.into()));
+            }
+            let id = encode(&mut state.connection).map_err(|error| self.request_error(&error))?;
+            let address = Arc::clone(&self.address);
+            let answer = move |event: Result<Event<'_>>| {
+                let value = event.and_then(|event| read_reply(&address, event, read));
+                // Nobody may be waiting any more: the caller's future was dropped.
+                drop(sender.send(value));
+            };
+            state.wait(id, Waiter::Ask(Box::new(answer)), deadline);
+        }
+        self.wake.notify_one();
+        match receiver.await {
+            Ok(Err(Error::Timeout { .. })) => Err(timed_out()),
+            Ok(value) => value,
+            Err(_) => Err(Error::Closed),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn disconnected(&self, source: io::Error) -> Error {
+        Error::Disconnected { address: Arc::clone(&self.address), source: source.into() }
+    }
+
+    fn request_error(&self, error: &RequestError) -> Error {
+        match *error {
+            RequestError::NotReady => self.disconnected(io::ErrorKind::NotConnected.into()),
+            RequestError::TooManyInFlight { count_max } => Error::Full { what: "requests in flight", limit: count_max },
+            RequestError::InFlightBytes { bytes_max } => Error::Full { what: "bytes in flight", limit: bytes_max },
+            source => Error::BeyondLimits { address: Arc::clone(&self.address), source },
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(*self.status.borrow(), Status::Closed)
+    }
+
+    /// Moves on to `next` unless the link was closed meanwhile.
+    fn set_status(&self, next: Status) {
+        self.status.send_if_modified(|status| {
+            let is_open = !matches!(status, Status::Closed);
+            if is_open {
+                *status = next;
+            }
+            is_open
+        });
+    }
+
+    /// Takes received bytes and hands out the replies in them.
+    fn received(&self, bytes: &[u8]) -> Result<()> {
+        let mut finished = Vec::new();
+        let mut became_ready = false;
+        let result = {
+            let state = &mut *self.lock();
+            let waiting = &mut state.waiting;
+            state.connection.received(bytes, |event| {
+                if matches!(event, Event::Ready(_)) {
+                    became_ready = true;
+                } else if let Some(waiting) = event.request().and_then(|id| waiting.get_mut(id.slot())?.take()) {
+                    waiting.waiter.answer(&self.address, event, &mut finished);
+                }
+            })
+        };
+        if became_ready {
+            self.set_ready();
+        }
+        for (waiter, reply) in finished {
+            waiter.done(reply);
+        }
+        result.map_err(|source| Error::Protocol { address: Arc::clone(&self.address), source })
+    }
+
+    fn set_ready(&self) {
+        let generation = {
+            let mut state = self.lock();
+            state.generation = next_generation();
+            state.generation
+        };
+        self.set_status(Status::Ready { generation });
+    }
+
+    /// Answers requests whose time is over. Their slots stay taken until the late replies come. Gives the time when the
+    /// earliest of them was made.
+    fn expire(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let expired: Vec<Waiting> = {
+            let mut state = self.lock();
+            let is_over = |slot: &mut Option<Waiting>| slot.take_if(|waiting| waiting.deadline <= now);
+            state.waiting.iter_mut().filter_map(is_over).collect()
+        };
+        let earliest = expired.iter().map(|waiting| waiting.since).min();
+        for waiting in expired {
+            let after = now.duration_since(waiting.since);
+            waiting.waiter.fail(Error::Timeout { what: "a request", after });
+        }
+        earliest
+    }
+
+    /// Forgets the connection; all that wait get `error`.
+    fn reset(&self, error: &Error) {
+        let waiting = {
+            let mut state = self.lock();
+            state.generation = 0;
+            state.connection = Connection::new();
+            std::mem::take(&mut state.waiting)
+        };
+        for waiting in waiting.into_iter().flatten() {
+            waiting.waiter.fail(error.clone());
+        }
+    }
+}
+
+impl State {
+    fn wait(&mut self, id: RequestId, waiter: Waiter, deadline: Instant) {
+        if self.waiting.len() <= id.slot() {
+            self.waiting.resize_with(id.slot() + 1, || None);
+        }
+        self.waiting[id.slot()] = Some(Waiting { waiter, deadline, since: Instant::now() });
+    }
+}
+
+impl Waiter {
+    fn answer(self, address: &Arc<str>, event: Event<'_>, finished: &mut Vec<Finished>) {
+        match self {
+            Self::Ask(answer) => answer(Ok(event)),
+            Self::Frame(on) => {
+                let read = |event: Event<'_>| match event {
+                    Event::Sent { code, results, .. } => Some(SendReply { code, results: results.results().collect() }),
+                    _ => None,
+                };
+                finished.push((on, read_reply(address, event, read)));
+            }
+        }
+    }
+
+    fn fail(self, error: Error) {
+        match self {
+            Self::Ask(answer) => answer(Err(error)),
+            Self::Frame(on) => on.done(Err(error)),
+        }
+    }
+}
+
+fn read_reply<T>(address: &Arc<str>, event: Event<'_>, read: impl FnOnce(Event<'_>) -> Option<T>) -> Result<T> {
+    if let Event::Failed { code, remark, .. } = event {
+        return Err(Error::Refused { code, remark: remark.to_owned(), address: Arc::clone(address) });
+    }
+    // The connection has checked that a reply has the kind of its request.
+    Ok(read(event).expect("a reply of the request's own kind"))
+}
+
+/// Generations are unique in the process, so that a handle is never taken for one of another link.
+fn next_generation() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// The task of a link: connects when wanted, serves, backs off.
+async fn serve(link: Arc<Link>) {
+    let mut backoff = BACKOFF_MIN;
+    while !link.is_closed() {
+        if !matches!(*link.status.borrow(), Status::Connecting) {
+            link.wake.notified().await;
+            continue;
+        }
+        let error = match connect(&link).await {
+            Ok(stream) => {
+                let (error, was_ready) = run(&link, stream).await;
+                if was_ready {
+                    backoff = BACKOFF_MIN;
+                }
+                error
+            }
+            Err(error) => error,
+        };
+        tracing::debug!(address = %link.address, %error, "connection ended");
+        link.set_status(Status::Failed { error: error.clone(), retry_at: Instant::now() + backoff });
+        link.reset(&error);
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+    link.reset(&Error::Closed);
+}
+
+async fn connect(link: &Link) -> Result<TcpStream> {
+    let error = |source: io::Error| Error::Connect { address: Arc::clone(&link.address), source: source.into() };
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&*link.address)).await;
+    let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(error)?;
+    stream.set_nodelay(true).map_err(error)?;
+    Ok(stream)
+}
+
+/// Serves one connection to its end: why it ended, and whether it was ever ready.
+async fn run(link: &Link, stream: TcpStream) -> (Error, bool) {
+    let hello_deadline = Instant::now() + CONNECT_TIMEOUT;
+    let mut socket = Socket::new(stream);
+    let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
+    expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        let is_ready = matches!(*link.status.borrow(), Status::Ready { .. });
+        if link.is_closed() {
+            return (Error::Closed, is_ready);
+        }
+        if !is_ready && Instant::now() >= hello_deadline {
+            let source = Arc::new(io::Error::new(io::ErrorKind::TimedOut, "no hello: is it a RingMQ broker?"));
+            return (Error::Connect { address: Arc::clone(&link.address), source }, false);
+        }
+        let step = tokio::select! {
+            step = socket.step(link) => step,
+            () = link.wake.notified() => Ok(()),
+            _ = expiry.tick() => match link.expire() {
+                // Nothing at all came since a request that is overdue: the other side may be gone without a word.
+                Some(since) if socket.heard_at < since => Err(link.disconnected(io::ErrorKind::TimedOut.into())),
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = step {
+            return (error, is_ready);
+        }
+    }
+}
+
+/// The socket and what is between it and the connection.
+struct Socket {
+    stream: TcpStream,
+    /// Taken from the connection; `written` bytes of it are with the system.
+    output: Vec<u8>,
+    written: usize,
+    input: Vec<u8>,
+    /// When something was received last.
+    heard_at: Instant,
+}
+
+impl Socket {
+    fn new(stream: TcpStream) -> Self {
+        let input = vec![0; RECEIVE_SIZE_BYTES];
+        Self { stream, output: Vec::new(), written: 0, input, heard_at: Instant::now() }
+    }
+
+    /// Waits for the socket and does what it is ready for. Nothing is lost when it is dropped while it waits.
+    async fn step(&mut self, link: &Link) -> Result<()> {
+        self.write(link)?;
+        let is_blocked = self.written < self.output.len();
+        let interest = if is_blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let ready = self.stream.ready(interest).await.map_err(|error| link.disconnected(error))?;
+        if ready.is_readable() {
+            match self.stream.try_read(&mut self.input) {
+                Ok(0) => return Err(link.disconnected(io::ErrorKind::UnexpectedEof.into())),
+                Ok(count) => {
+                    self.heard_at = Instant::now();
+                    link.received(&self.input[..count])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(link.disconnected(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes until everything is written or the socket is full.
+    fn write(&mut self, link: &Link) -> Result<()> {
+        loop {
+            if self.written == self.output.len() {
+                self.output.clear();
+                self.written = 0;
+                link.lock().connection.swap_output(&mut self.output);
+                if self.output.is_empty() {
+                    return Ok(());
+                }
+            }
+            match self.stream.try_write(&self.output[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(link.disconnected(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! A message as a consumer gets it, and how it comes out of the records that a pull returns.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringmq_proto::error::DecodeError;
+use ringmq_proto::ids::{LogPosition, QueueOffset};
+use ringmq_proto::message::properties::names;
+use ringmq_proto::message::{Batch, Host, OffsetId, Properties, StoredMessage, StoredMessageParts};
+use ringmq_proto::record::{RecordFlags, RecordKind, RecordView};
+
+/// A message queue: the unit of order, of consume offsets, and of assignment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageQueue {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The broker (the shard) that has the queue.
+    pub broker_name: Arc<str>,
+    /// Number of the queue within the topic on that broker, from 0.
+    pub queue_id: u32,
+}
+
+/// A message that was pulled.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its queue.
+    pub queue: MessageQueue,
+    /// Dense ordinal in the queue.
+    pub queue_offset: QueueOffset,
+    /// Where it lies in the broker's log: RocketMQ's PHYSICALOFFSET.
+    pub position: LogPosition,
+    /// The application's own 32 bits.
+    pub flag: i32,
+    /// RocketMQ's sysFlag.
+    pub sys_flag: i32,
+    /// When the producer made it, in ms by the producer's clock.
+    pub born_time_ms: u64,
+    /// When the broker appended it, in ms by the broker's clock.
+    pub store_time_ms: u64,
+    /// How often its consumption failed.
+    pub reconsume_times: i32,
+    /// The body: a slice of what the pull returned, not a copy.
+    pub body: Bytes,
+    properties: Bytes,
+    born_host: Host,
+    store_host: Host,
+}
+
+impl Message {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.queue.topic
+    }
+
+    /// The tag, if it has one.
+    pub fn tag(&self) -> Option<&str> {
+        self.property(names::TAGS)
+    }
+
+    /// The keys under which it can be looked up.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.property(names::KEYS).unwrap_or_default().split(' ').filter(|key| !key.is_empty())
+    }
+
+    /// The value of a property, if it is there and is text.
+    pub fn property(&self, name: &str) -> Option<&str> {
+        Properties::new(&self.properties).get_str(name)
+    }
+
+    /// All properties, names and values, in their order.
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::new(&self.properties)
+    }
+
+    /// RocketMQ's offset message id: names the broker and the place in its log.
+    pub fn message_id(&self) -> String {
+        OffsetId { store_host: self.store_host, position: self.position }.to_string()
+    }
+
+    /// Where it was sent from, as the broker saw it.
+    pub fn born_host(&self) -> Option<SocketAddr> {
+        self.born_host.socket_addr()
+    }
+
+    /// The broker that stored it.
+    pub fn store_host(&self) -> Option<SocketAddr> {
+        self.store_host.socket_addr()
+    }
+
+    fn new(queue: &MessageQueue, owner: &Bytes, parts: &StoredMessageParts<'_>) -> Self {
+        Self {
+            queue: queue.clone(),
+            queue_offset: parts.queue_offset,
+            position: parts.position,
+            flag: parts.flag,
+            sys_flag: parts.sys_flag,
+            born_time_ms: parts.born_time_ms,
+            store_time_ms: parts.store_time_ms,
+            reconsume_times: parts.reconsume_times,
+            body: owner.slice_ref(parts.body),
+            properties: owner.slice_ref(parts.properties),
+            born_host: parts.born_host,
+            store_host: parts.store_host,
+        }
+    }
+}
+
+/// Reads one stored message in RocketMQ's layout: what a look-up by position returns. The queue's broker is `broker_name`.
+pub(crate) fn decode_stored(broker_name: Arc<str>, owner: &Bytes) -> Result<Message, DecodeError> {
+    let stored = StoredMessage::decode(owner)?;
+    let topic = std::str::from_utf8(stored.parts.topic)
+        .map_err(|_| DecodeError::Malformed { what: "stored message's topic is not UTF-8" })?;
+    let queue_id = queue_number(stored.parts.queue_id)?;
+    check_body(&stored)?;
+    Ok(Message::new(&MessageQueue { topic: topic.into(), broker_name, queue_id }, owner, &stored.parts))
+}
+
+/// Reads the concatenated records of a pull into `out`, without the messages before `from` (a batch is delivered whole,
+/// also when the pull began inside of it). Bodies and properties are slices of `records`.
+///
+/// # Errors
+/// At the first record that does not decode; the messages before it are in `out`.
+pub(crate) fn decode_records(
+    queue: &MessageQueue,
+    records: &Bytes,
+    from: QueueOffset,
+    out: &mut Vec<Message>,
+) -> Result<(), DecodeError> {
+    for record in ringmq_proto::record::records(records) {
+        decode_record(queue, records, &record?, from, out)?;
+    }
+    Ok(())
+}
+
+fn decode_record(
+    queue: &MessageQueue,
+    owner: &Bytes,
+    record: &RecordView<'_>,
+    from: QueueOffset,
+    out: &mut Vec<Message>,
+) -> Result<(), DecodeError> {
+    match record.header.kind {
+        RecordKind::MESSAGE => {
+            let stored = StoredMessage::decode(record.payload)?;
+            check_body(&stored)?;
+            if stored.parts.queue_offset >= from {
+                out.push(Message::new(queue, owner, &stored.parts));
+            }
+        }
+        RecordKind::BATCH => {
+            let batch = Batch::decode(record.payload)?;
+            let queue_id = i32::try_from(queue.queue_id).unwrap_or(i32::MAX);
+            for entry in batch.entries() {
+                let parts = entry.expand(&batch.head, queue.topic.as_bytes(), queue_id);
+                if parts.queue_offset >= from {
+                    out.push(Message::new(queue, owner, &parts));
+                }
+            }
+        }
+        // A newer broker's kind: skipped by its length, unless it says that this would be wrong.
+        kind if record.header.flags.contains(RecordFlags::MUST_UNDERSTAND) => {
+            return Err(DecodeError::Unknown { what: "record's kind", value: kind.0.into() });
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn check_body(stored: &StoredMessage<'_>) -> Result<(), DecodeError> {
+    if stored.is_body_whole() {
+        Ok(())
+    } else {
+        Err(DecodeError::Malformed { what: "the message's body does not have the CRC that is stored with it" })
+    }
+}
+
+fn queue_number(queue_id: i32) -> Result<u32, DecodeError> {
+    let max = i32::MAX.cast_unsigned().into();
+    let what = "stored message's queue";
+    u32::try_from(queue_id).map_err(|_| DecodeError::OutOfRange {
+        what,
+        value: queue_id.cast_unsigned().into(),
+        min: 0,
+        max,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ringmq_proto::ids::QueueId;
+    use ringmq_proto::message::{BatchEncoder, BatchHead};
+    use ringmq_proto::record::seal_record;
+
+    use super::*;
+
+    fn queue() -> MessageQueue {
+        MessageQueue { topic: "T".into(), broker_name: "broker-a".into(), queue_id: 3 }
+    }
+
+    fn host(port: u32) -> Host {
+        Host::new([127, 0, 0, 1].into(), port)
+    }
+
+    fn record(kind: RecordKind, flags: RecordFlags, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; 16];
+        bytes.extend_from_slice(payload);
+        seal_record(&mut bytes, kind, flags, QueueId::new(9), 1, LogPosition::new(4096));
+        bytes
+    }
+
+    fn message_record(offset: u64) -> Vec<u8> {
+        let parts = StoredMessageParts {
+            queue_id: 3,
+            flag: 7,
+            queue_offset: QueueOffset::new(offset),
+            position: LogPosition::new(4096),
+            sys_flag: 0,
+            born_time_ms: 1,
+            born_host: host(1),
+            store_time_ms: 2,
+            store_host: host(10_911),
+            reconsume_times: 0,
+            prepared_transaction_position: 0,
+            body: b"hello",
+            topic: b"T",
+            properties: b"TAGS\x01A\x02KEYS\x01k1 k2",
+        };
+        record(RecordKind::MESSAGE, RecordFlags::NONE, &parts.to_vec())
+    }
+
+    fn batch_record(first: u64, bodies: &[&[u8]]) -> Vec<u8> {
+        let head = BatchHead {
+            first_queue_offset: QueueOffset::new(first),
+            position: LogPosition::new(8192),
+            store_time_ms: 2,
+            born_time_ms: 1,
+            count: 0,
+            sys_flag: 0,
+            flag: 0,
+            born_host: host(1),
+            store_host: host(2),
+        };
+        let mut payload = vec![0; 4096];
+        let mut encoder = BatchEncoder::new(&mut payload, &head);
+        bodies.iter().for_each(|body| encoder.push(0, b"", body).expect("fits"));
+        let length = encoder.finish();
+        record(RecordKind::BATCH, RecordFlags::NONE, &payload[..length])
+    }
+
+    fn decode(bytes: Vec<u8>, from: u64) -> (Vec<Message>, Result<(), DecodeError>) {
+        let mut out = Vec::new();
+        let result = decode_records(&queue(), &bytes.into(), QueueOffset::new(from), &mut out);
+        (out, result)
+    }
+
+    #[test]
+    fn messages_and_batches_come_out_in_order_with_their_offsets() {
+        let bytes = [message_record(5), batch_record(6, &[b"x", b"yy"]), message_record(8)].concat();
+        let (messages, result) = decode(bytes, 0);
+        assert_eq!(result, Ok(()));
+        assert_eq!(messages.iter().map(|message| message.queue_offset.get()).collect::<Vec<_>>(), [5, 6, 7, 8]);
+        assert_eq!(messages[2].body, "yy");
+        assert_eq!(messages[0].tag(), Some("A"));
+        assert_eq!(messages[0].keys().collect::<Vec<_>>(), ["k1", "k2"]);
+        assert_eq!(messages[0].message_id(), "7F00000100002A9F0000000000001000");
+    }
+
+    #[test]
+    fn a_pull_into_the_middle_of_a_batch_gives_only_what_was_asked_for() {
+        let (messages, _) = decode(batch_record(6, &[b"a", b"b", b"c"]), 7);
+        assert_eq!(messages.iter().map(|message| message.queue_offset.get()).collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn a_flipped_bit_in_a_body_is_noticed_and_what_came_before_is_kept() {
+        let mut second = message_record(6);
+        let at = second.windows(5).position(|window| window == b"hello").expect("the body");
+        second[at] ^= 1;
+        let (messages, result) = decode([message_record(5), second].concat(), 0);
+        assert_eq!(messages.len(), 1);
+        assert!(matches!(result, Err(DecodeError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_newer_kind_of_record_is_skipped_unless_it_must_be_understood() {
+        let newer = RecordKind(99);
+        let (messages, result) = decode([record(newer, RecordFlags::NONE, b"?"), message_record(1)].concat(), 0);
+        assert_eq!((messages.len(), result), (1, Ok(())));
+        let (_, result) = decode(record(newer, RecordFlags::MUST_UNDERSTAND, b"?"), 0);
+        assert_eq!(result, Err(DecodeError::Unknown { what: "record's kind", value: 99 }));
+    }
+}

@@ -1,0 +1,250 @@
+//! What a producer remembers of messages until they are acknowledged: enough to send them again elsewhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ringmq_proto::code::Code;
+use ringmq_proto::ids::{LogPosition, QueueOffset};
+use ringmq_proto::message::{Host, OffsetId, batch_entry_len};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::connection::{SendItem, SendResult};
+use crate::error::{Error, Result};
+use crate::message::MessageQueue;
+
+/// A message that a broker has stored.
+#[derive(Clone, Debug)]
+pub struct SendReceipt {
+    /// Where it is.
+    pub queue: MessageQueue,
+    /// Its ordinal in the queue.
+    pub queue_offset: QueueOffset,
+    /// Where it lies in the broker's log.
+    pub position: LogPosition,
+    /// [`Code::SUCCESS`]; or 10, 11, 12: stored, but not as safely as the broker is configured to (RocketMQ's degraded
+    /// send status).
+    pub status: Code,
+    address: Arc<str>,
+}
+
+impl SendReceipt {
+    /// RocketMQ's offset message id, with the address that this client knows the broker by; `None` when that is a host
+    /// name.
+    pub fn message_id(&self) -> Option<String> {
+        let address: std::net::SocketAddr = self.address.parse().ok()?;
+        let store_host = Host::new(address.ip(), address.port().into());
+        Some(OffsetId { store_host, position: self.position }.to_string())
+    }
+}
+
+/// Who is told how it ended.
+pub(super) enum Completion {
+    /// A future.
+    One(oneshot::Sender<Result<SendReceipt>>),
+    /// The future of a batch.
+    Batch(oneshot::Sender<Result<Vec<SendReceipt>>>),
+    /// A callback.
+    Callback(Box<dyn FnOnce(Result<SendReceipt>) + Send>),
+}
+
+impl Completion {
+    fn complete(self, result: Result<Vec<SendReceipt>>) {
+        // A future that was dropped does not want to know.
+        let first = |result: Result<Vec<SendReceipt>>| {
+            result.map(|receipts| receipts.into_iter().next().expect("one receipt a message"))
+        };
+        match self {
+            Self::One(sender) => drop(sender.send(first(result))),
+            Self::Batch(sender) => drop(sender.send(result)),
+            Self::Callback(call) => call(first(result)),
+        }
+    }
+}
+
+/// One message of a job.
+#[derive(Clone, Debug)]
+pub(super) struct Payload {
+    pub(super) properties: Bytes,
+    pub(super) body: Bytes,
+    pub(super) flag: i32,
+}
+
+impl Payload {
+    /// Bytes that it takes in a frame, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.properties.len() + self.body.len() + 24
+    }
+}
+
+/// Messages that travel together, to one queue in one frame: a single message, or a batch that the application made.
+pub(super) struct Job {
+    /// At least one; more only for a batch. A single message does not pay for a vector.
+    first: Payload,
+    rest: Vec<Payload>,
+    pub(super) born_time_ms: u64,
+    /// The key that chooses the queue, if the application gave one.
+    pub(super) ordered_by: Option<String>,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    /// How many more brokers may be tried when this one's answer was not good.
+    pub(super) retries_left: u32,
+    /// How often it failed so far.
+    pub(super) failure_count: u32,
+    /// Must not share a frame: a frame that it was in was refused as illegal.
+    pub(super) is_alone: bool,
+    completion: Completion,
+    /// Its share of what the producer may hold.
+    _room: OwnedSemaphorePermit,
+}
+
+impl Job {
+    /// A job for `payloads`, of which there is at least one.
+    pub(super) fn new(
+        mut payloads: Vec<Payload>,
+        ordered_by: Option<String>,
+        times: Times,
+        retries_left: u32,
+        completion: Completion,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        let rest = payloads.split_off(1);
+        let first = payloads.pop().expect("a job has a message");
+        Self::assemble(first, rest, ordered_by, times, retries_left, completion, room)
+    }
+
+    /// A job for one message.
+    pub(super) fn single(
+        payload: Payload,
+        ordered_by: Option<String>,
+        times: Times,
+        retries_left: u32,
+        completion: Completion,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        Self::assemble(payload, Vec::new(), ordered_by, times, retries_left, completion, room)
+    }
+
+    fn assemble(
+        first: Payload,
+        rest: Vec<Payload>,
+        ordered_by: Option<String>,
+        times: Times,
+        retries_left: u32,
+        completion: Completion,
+        room: OwnedSemaphorePermit,
+    ) -> Self {
+        let Times { started, deadline, born_time_ms } = times;
+        let (failure_count, is_alone, _room) = (0, false, room);
+        Self {
+            first,
+            rest,
+            born_time_ms,
+            ordered_by,
+            started,
+            deadline,
+            retries_left,
+            failure_count,
+            is_alone,
+            completion,
+            _room,
+        }
+    }
+
+    /// Messages.
+    pub(super) fn count(&self) -> usize {
+        1 + self.rest.len()
+    }
+
+    /// Bytes in a frame, about.
+    pub(super) fn size_bytes(&self) -> usize {
+        self.payloads().map(Payload::size_bytes).sum()
+    }
+
+    fn payloads(&self) -> impl Iterator<Item = &Payload> + Clone {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// Its messages as they go into a frame.
+    pub(super) fn items(&self, handle: u32) -> impl Iterator<Item = SendItem<'_>> {
+        self.payloads().map(move |payload| SendItem {
+            handle,
+            born_time_ms: self.born_time_ms,
+            flag: payload.flag,
+            sys_flag: 0,
+            properties: &payload.properties,
+            body: &payload.body,
+        })
+    }
+
+    /// The same job, to be sent in a frame of its own.
+    pub(super) fn alone(mut self) -> Self {
+        self.is_alone = true;
+        self
+    }
+
+    /// Its time is over.
+    pub(super) fn time_out(self) {
+        let after = self.started.elapsed();
+        self.fail(Error::Timeout { what: "a send", after });
+    }
+
+    /// It did not work out.
+    pub(super) fn fail(self, error: Error) {
+        self.completion.complete(Err(error));
+    }
+
+    /// Takes its receipts off `places` and tells who waits.
+    pub(super) fn succeed(self, places: &mut Places<'_>, status: Code, queue: &MessageQueue, address: &Arc<str>) {
+        let receipts: Option<Vec<SendReceipt>> = self
+            .payloads()
+            .map(|payload| {
+                let (queue_offset, position) = places.next(payload)?;
+                Some(SendReceipt { queue: queue.clone(), queue_offset, position, status, address: Arc::clone(address) })
+            })
+            .collect();
+        self.completion.complete(receipts.ok_or_else(|| Error::BadReply {
+            address: Arc::clone(address),
+            what: "fewer results than messages were sent",
+        }));
+    }
+}
+
+/// When a job began, when it must be over, and the application's wall clock then.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    pub(super) born_time_ms: u64,
+}
+
+/// Gives the messages of a frame their offsets and positions, in order. A result covers a record: one message, or several
+/// that became a batch record, whose entries follow each other.
+pub(super) struct Places<'r> {
+    results: std::slice::Iter<'r, SendResult>,
+    left: u32,
+    queue_offset: QueueOffset,
+    position: LogPosition,
+}
+
+impl<'r> Places<'r> {
+    pub(super) fn new(results: &'r [SendResult]) -> Self {
+        Self { results: results.iter(), left: 0, queue_offset: QueueOffset::ZERO, position: LogPosition::ZERO }
+    }
+
+    /// The place of the next message, which is `payload`; `None` when the broker gave too few results.
+    fn next(&mut self, payload: &Payload) -> Option<(QueueOffset, LogPosition)> {
+        while self.left == 0 {
+            let result = self.results.next()?;
+            self.left = result.count;
+            self.queue_offset = result.queue_offset;
+            self.position = result.position;
+        }
+        let place = (self.queue_offset, self.position);
+        self.left -= 1;
+        let entry = batch_entry_len(payload.properties.len(), payload.body.len()) as u64;
+        self.queue_offset = QueueOffset::new(self.queue_offset.get().checked_add(1)?);
+        self.position = LogPosition::new(self.position.get().checked_add(entry)?);
+        Some(place)
+    }
+}

@@ -1,0 +1,251 @@
+//! Sending messages.
+//!
+//! A [`Producer`] spreads messages over the queues of all brokers that have the topic, in turn. What a broker does not
+//! store is tried on another one, within one time limit for everything; brokers that were slow or failed are avoided for a
+//! while. An acknowledged message was stored (with a broker's default: on disk). A message whose send *failed* may be
+//! stored nevertheless, and one that was retried may be stored twice: give messages a key if that matters.
+
+mod core;
+mod job;
+mod lane;
+mod topic;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+pub use job::SendReceipt;
+
+use self::core::Core;
+use self::job::{Completion, Job, Payload, Times};
+use crate::connection::SendItem;
+use crate::error::{Error, Result};
+use crate::outgoing::{InvalidMessage, OutgoingMessage};
+
+/// What a waiting message counts beside its bytes.
+const MESSAGE_OVERHEAD_SIZE_BYTES: usize = 256;
+
+/// How a producer behaves.
+#[derive(Clone, Debug)]
+pub struct ProducerConfig {
+    /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
+    pub name_servers: String,
+    /// How long a send may take in all, connecting and retries included. 3 s, as in RocketMQ.
+    pub send_timeout: Duration,
+    /// On how many other brokers a message is tried when one answers with a code that asks for it, or its connection ends
+    /// while the message is on its way. 2, as in RocketMQ. A broker that cannot be reached at all costs none of them.
+    pub retries: u32,
+    /// Sends to one queue gather while a frame to it is in flight, and leave together in the next one. Never waits for a
+    /// timer. Off: each send leaves in a frame of its own, at once. On by default.
+    pub gather: bool,
+    /// Brokers that answered slowly or not at all are avoided for a while (RocketMQ's `sendLatencyFaultEnable`). On by
+    /// default, unlike there: a shard that restarts then costs one slow send and not one in every round.
+    pub avoid_slow_brokers: bool,
+    /// A topic that no broker has is created by its first send, if the brokers allow that. On, as in RocketMQ.
+    pub create_topics: bool,
+    /// Bytes of messages that may wait for acknowledgements (256 bytes more for each message); then [`Producer::send`]
+    /// waits and [`Producer::enqueue`] gives [`Error::Full`]. 64 MiB.
+    pub in_flight_bytes_max: u32,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        Self {
+            name_servers: "127.0.0.1:9876".to_owned(),
+            send_timeout: Duration::from_secs(3),
+            retries: 2,
+            gather: true,
+            avoid_slow_brokers: true,
+            create_topics: true,
+            in_flight_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// Sends messages; see the [module's text](self). Clones share everything.
+#[derive(Clone)]
+pub struct Producer {
+    core: Arc<Core>,
+}
+
+/// An enqueued message on its way: resolves to its receipt. Dropping it does not take the message back.
+#[derive(Debug)]
+pub struct PendingSend {
+    receiver: oneshot::Receiver<Result<SendReceipt>>,
+}
+
+impl Future for PendingSend {
+    type Output = Result<SendReceipt>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.receiver).poll(context).map(|received| received.unwrap_or(Err(Error::Closed)))
+    }
+}
+
+impl Producer {
+    /// A producer for the cluster of `config`'s name servers. Connects when it first has something to send. Must be called
+    /// within a tokio runtime.
+    pub fn start(config: ProducerConfig) -> Result<Self> {
+        if config.send_timeout.is_zero() {
+            return Err(Error::Argument("a send needs some time: send_timeout is zero"));
+        }
+        if config.in_flight_bytes_max == 0 {
+            return Err(Error::Argument("a producer needs some room: in_flight_bytes_max is zero"));
+        }
+        Ok(Self { core: Core::start(config)? })
+    }
+
+    /// Sends a message and waits until it is stored.
+    pub async fn send(&self, message: OutgoingMessage) -> Result<SendReceipt> {
+        let times = self.times();
+        let parts = message.into_parts()?;
+        let payload = Payload { properties: parts.properties, body: parts.body, flag: parts.flag };
+        let room = self.room(cost(&payload), times).await?;
+        let (sender, receiver) = oneshot::channel();
+        let job = self.job(payload, parts.ordered_by, times, Completion::One(sender), room);
+        self.core.submit(&self.core.topic(&parts.topic), job, None);
+        PendingSend { receiver }.await
+    }
+
+    /// Takes a message for sending, without waiting; the receipt comes later. Messages that are enqueued in order for the
+    /// same queue (see [`OutgoingMessage::ordered_by`]) are stored in order.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when too much waits already.
+    pub fn enqueue(&self, message: OutgoingMessage) -> Result<PendingSend> {
+        let (sender, receiver) = oneshot::channel();
+        self.take(message, Completion::One(sender))?;
+        Ok(PendingSend { receiver })
+    }
+
+    /// Takes a message for sending and calls `done` with the result, on a thread of the runtime: it must not block.
+    ///
+    /// # Errors
+    /// [`Error::Full`] when too much waits already; `done` is then not called.
+    pub fn send_with(
+        &self,
+        message: OutgoingMessage,
+        done: impl FnOnce(Result<SendReceipt>) + Send + 'static,
+    ) -> Result<()> {
+        self.take(message, Completion::Callback(Box::new(done)))
+    }
+
+    /// Sends messages of one topic to one queue in one frame: they are stored together, with successive offsets, or not at
+    /// all. All are ordered by the first one's key, if it has one.
+    pub async fn send_batch(&self, messages: impl IntoIterator<Item = OutgoingMessage>) -> Result<Vec<SendReceipt>> {
+        let times = self.times();
+        let (mut topic, mut ordered_by, mut payloads) = (String::new(), None, Vec::new());
+        for message in messages {
+            let parts = message.into_parts()?;
+            if payloads.is_empty() {
+                (topic, ordered_by) = (parts.topic, parts.ordered_by);
+            } else if topic != parts.topic {
+                return Err(InvalidMessage::Batch.into());
+            }
+            payloads.push(Payload { properties: parts.properties, body: parts.body, flag: parts.flag });
+        }
+        if payloads.is_empty() {
+            return Err(InvalidMessage::Batch.into());
+        }
+        let room = self.room(payloads.iter().map(cost).sum(), times).await?;
+        let (sender, receiver) = oneshot::channel();
+        let retries = self.core.config.retries;
+        let job = Job::new(payloads, ordered_by, times, retries, Completion::Batch(sender), room);
+        self.core.submit(&self.core.topic(&topic), job, None);
+        receiver.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// Sends a message that is never acknowledged nor retried: it may be lost, and nobody hears of it. An error means that
+    /// it certainly was not sent.
+    pub async fn send_oneway(&self, message: OutgoingMessage) -> Result<()> {
+        let times = self.times();
+        let parts = message.into_parts()?;
+        let topic = self.core.topic(&parts.topic);
+        if topic.lanes().is_empty() {
+            self.core.update_route(&topic).await?;
+        }
+        let lane = topic.choose_any(&self.core, parts.ordered_by.as_deref()).ok_or(Error::Closed)?;
+        let (generation, handle) = lane.handle(&self.core, times.deadline).await?;
+        let (born_time_ms, flag) = (times.born_time_ms, parts.flag);
+        let (properties, body) = (&parts.properties[..], &parts.body[..]);
+        lane.link.send_oneway(generation, &SendItem { handle, born_time_ms, flag, sys_flag: 0, properties, body })
+    }
+
+    /// Waits until every send so far has succeeded or failed.
+    pub async fn flush(&self) -> Result<()> {
+        let everything = self.core.config.in_flight_bytes_max;
+        self.core.room.acquire_many(everything).await.map(drop).map_err(|_| Error::Closed)
+    }
+
+    /// Takes no more messages, waits until those that were taken have succeeded or failed, and closes the connections.
+    pub async fn close(self) {
+        // Each send has its time limit, and so has this.
+        let result = self.flush().await;
+        self.core.room.close();
+        self.core.cluster.close();
+        if let Err(error) = result {
+            tracing::debug!(%error, "closed before");
+        }
+    }
+
+    fn take(&self, message: OutgoingMessage, completion: Completion) -> Result<()> {
+        let times = self.times();
+        let parts = message.into_parts()?;
+        let payload = Payload { properties: parts.properties, body: parts.body, flag: parts.flag };
+        let room = Arc::clone(&self.core.room).try_acquire_many_owned(self.weight(cost(&payload)));
+        let room = room.map_err(|error| match error {
+            tokio::sync::TryAcquireError::Closed => Error::Closed,
+            tokio::sync::TryAcquireError::NoPermits => self.full(),
+        })?;
+        let job = self.job(payload, parts.ordered_by, times, completion, room);
+        self.core.submit(&self.core.topic(&parts.topic), job, None);
+        Ok(())
+    }
+
+    fn job(
+        &self,
+        payload: Payload,
+        ordered_by: Option<String>,
+        times: Times,
+        completion: Completion,
+        room: OwnedSemaphorePermit,
+    ) -> Job {
+        Job::single(payload, ordered_by, times, self.core.config.retries, completion, room)
+    }
+
+    /// Waits for room for messages that count `cost`.
+    async fn room(&self, cost: usize, times: Times) -> Result<OwnedSemaphorePermit> {
+        let room = Arc::clone(&self.core.room).acquire_many_owned(self.weight(cost));
+        match tokio::time::timeout_at(times.deadline.into(), room).await {
+            Ok(room) => room.map_err(|_| Error::Closed),
+            Err(_) => Err(self.full()),
+        }
+    }
+
+    /// What is larger than all the room there is takes all of it, and is sent alone.
+    fn weight(&self, cost: usize) -> u32 {
+        u32::try_from(cost).unwrap_or(u32::MAX).min(self.core.config.in_flight_bytes_max)
+    }
+
+    fn full(&self) -> Error {
+        Error::Full {
+            what: "bytes that wait for acknowledgements",
+            limit: self.core.config.in_flight_bytes_max as usize,
+        }
+    }
+
+    fn times(&self) -> Times {
+        let started = Instant::now();
+        let born = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let born_time_ms = u64::try_from(born.as_millis()).unwrap_or(u64::MAX);
+        Times { started, deadline: started + self.core.config.send_timeout, born_time_ms }
+    }
+}
+
+fn cost(payload: &Payload) -> usize {
+    payload.size_bytes() + MESSAGE_OVERHEAD_SIZE_BYTES
+}
