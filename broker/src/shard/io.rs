@@ -128,6 +128,8 @@ pub enum CloseReason {
     OutputFull,
     /// The shard's memory for half-received frames is used up.
     InputFull,
+    /// The shard has as many connections as it may.
+    TooMany,
     /// Answered, and nothing more to say (HTTP on this port).
     Answered,
     /// The shard is stopping or has failed.

@@ -16,10 +16,7 @@ pub struct Limits {
     /// The same, absolutely. When reached: the connection is closed (`OutputFull`).
     pub output_bytes_hard_max: usize,
     /// Bytes appended but not acknowledged for one connection. When reached: it is not read from.
-    pub in_flight_bytes_max: usize,
-    /// Bytes appended but not acknowledged over all connections. When reached: senders are not read from; at twice this,
-    /// a send is refused with code 2 SYSTEM_BUSY.
-    pub shard_in_flight_bytes_max: usize,
+    pub in_flight_bytes_max: u64,
     /// Queues that one connection has opened. When reached: code 2 SYSTEM_BUSY.
     pub handle_count_max: usize,
     /// Requests of one connection that wait (long polls, cold reads, topic changes). When reached: code 2 SYSTEM_BUSY.
@@ -30,8 +27,6 @@ pub struct Limits {
     pub pull_bytes_max: u32,
     /// Messages in one reply to a pull. A larger wish is cut down to it.
     pub pull_messages_max: u32,
-    /// Topics, tombstones left out. When reached: code 1 SYSTEM_ERROR.
-    pub topic_count_max: usize,
     /// Queues of one topic on this shard. When reached: code 29 INVALID_PARAMETER.
     pub topic_queue_count_max: u32,
     /// Topic changes that are written but not yet confirmed. When reached: code 2 SYSTEM_BUSY.
@@ -48,13 +43,11 @@ impl Default for Limits {
             output_bytes_soft_max: 4 << 20,
             output_bytes_hard_max: 32 << 20,
             in_flight_bytes_max: 4 << 20,
-            shard_in_flight_bytes_max: 64 << 20,
             handle_count_max: 65_536,
             connection_waiting_count_max: 65_536,
             waiting_count_max: 1 << 18,
             pull_bytes_max: 4 << 20,
             pull_messages_max: 65_536,
-            topic_count_max: 262_144,
             topic_queue_count_max: 65_536,
             topic_change_count_max: 4096,
             coalesced_commit_count_max: 1024,

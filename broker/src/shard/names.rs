@@ -1,0 +1,75 @@
+//! Which names of topics and groups a client may use (RocketMQ's rules).
+
+use super::request::Rejection;
+use ringmq_proto::code::Code;
+use ringmq_proto::limits::{LONG_NAME_SIZE_BYTES_MAX, TOPIC_NAME_SIZE_BYTES_MAX};
+
+/// Topics that the broker uses itself; clients may neither create nor delete them.
+const SYSTEM_TOPICS: [&str; 8] = [
+    "TBW102",
+    "SCHEDULE_TOPIC_XXXX",
+    "RMQ_SYS_TRANS_HALF_TOPIC",
+    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+    "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",
+    "OFFSET_MOVED_EVENT",
+    "BenchmarkTest",
+];
+const SYSTEM_PREFIX: &str = "rmq_sys_";
+
+fn is_plain(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%|-_".contains(&byte))
+}
+
+/// A topic that a client may create, change or delete.
+///
+/// # Errors
+/// 29 for a malformed name, 16 for one of the broker's own.
+pub(super) fn check_topic(name: &str) -> Result<(), Rejection> {
+    let long = name.starts_with("%RETRY%") || name.starts_with("%DLQ%");
+    let size_max = if long { LONG_NAME_SIZE_BYTES_MAX } else { TOPIC_NAME_SIZE_BYTES_MAX };
+    if name.is_empty() || name.len() > size_max || !is_plain(name) {
+        return Err(Rejection::because(
+            Code::INVALID_PARAMETER,
+            format!("the topic name must have 1 to {size_max} of the characters %|a-zA-Z0-9_-"),
+        ));
+    }
+    if SYSTEM_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX) {
+        let remark = format!("the topic[{name}] is one of the broker's own: choose another name");
+        return Err(Rejection::because(Code::NO_PERMISSION, remark));
+    }
+    Ok(())
+}
+
+/// A consumer group.
+///
+/// # Errors
+/// 29 for a malformed name.
+pub(super) fn check_group(name: &str) -> Result<(), Rejection> {
+    if name.is_empty() || name.len() > LONG_NAME_SIZE_BYTES_MAX || !is_plain(name) {
+        return Err(Rejection::because(
+            Code::INVALID_PARAMETER,
+            format!("the group name must have 1 to {LONG_NAME_SIZE_BYTES_MAX} of the characters %|a-zA-Z0-9_-"),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topic_names_follow_rocketmqs_rules() {
+        let code = |name: &str| check_topic(name).map_err(|rejection| rejection.code);
+        for good in ["a", "Topic_1-x|y", "%RETRY%group", &"t".repeat(127), &format!("%DLQ%{}", "g".repeat(250))] {
+            assert_eq!(code(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "a/b", "ü", "a\0", &"t".repeat(128), &format!("%DLQ%{}", "g".repeat(251))] {
+            assert_eq!(code(bad), Err(Code::INVALID_PARAMETER), "{bad}");
+        }
+        for own in ["TBW102", "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"] {
+            assert_eq!(code(own), Err(Code::NO_PERMISSION), "{own}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What clients ask and what they are answered, whichever dialect they speak.
+//!
+//! A dialect decodes its frames into [`Request`]s and encodes [`Response`]s; the rest of the shard never knows which one
+//! spoke. An answer may leave now, later (a long poll, a read of the disk, the gate) or never (one-way): until then a
+//! [`Token`] stands for the request.
+
+use super::pull::Pull;
+use super::topics::TopicWish;
+use crate::store::Refusal;
+use ringmq_proto::code::Code;
+use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
+use ringmq_proto::native::{TopicList, TopicStatsResult};
+use std::borrow::Cow;
+
+/// What a dialect needs to answer a request later. Opaque to the rest of the shard, but for `oneway`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Token {
+    /// The client's own number of the request.
+    pub(super) id: u32,
+    /// The dialect's own: what kind of frame the answer is.
+    pub(super) kind: u8,
+    /// Never answered.
+    pub(super) oneway: bool,
+}
+
+/// One request but a send, which has a path of its own (`super::send`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request<'a> {
+    Ping,
+    Pull(Pull),
+    /// A negative number leaves the choice to the shard.
+    OpenQueue {
+        topic: &'a str,
+        number: i32,
+        create: bool,
+    },
+    CommitOffset {
+        queue: QueueId,
+        group: &'a str,
+        offset: QueueOffset,
+    },
+    QueryOffset {
+        queue: QueueId,
+        group: &'a str,
+    },
+    QueueState {
+        queue: QueueId,
+    },
+    SearchOffset {
+        queue: QueueId,
+        store_time_ms: u64,
+        upper: bool,
+    },
+    ViewMessage {
+        position: LogPosition,
+    },
+    CreateTopic(TopicWish<'a>),
+    DeleteTopic {
+        topic: &'a str,
+    },
+    ListTopics {
+        after: &'a str,
+        topics_max: u32,
+    },
+    TopicStats {
+        topic: &'a str,
+    },
+}
+
+/// One answer but that to a send or a pull, which are encoded piece by piece.
+#[derive(Debug)]
+pub(super) enum Response<'a> {
+    /// Code 0 and nothing else to say.
+    Done,
+    /// Any other code, and one sentence that says what to do.
+    Failed(&'a Rejection),
+    Opened(OpenedQueue),
+    Offset(QueueOffset),
+    QueueState {
+        min: QueueOffset,
+        max: QueueOffset,
+        earliest_store_time_ms: u64,
+    },
+    /// One stored message in RocketMQ's layout.
+    Message(&'a [u8]),
+    Topics(TopicList<'a>),
+    TopicStats(TopicStatsResult),
+}
+
+/// A queue that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OpenedQueue {
+    pub(super) handle: u32,
+    pub(super) number: u32,
+    pub(super) queue_count: u32,
+    pub(super) min: QueueOffset,
+    pub(super) max: QueueOffset,
+}
+
+/// A request that was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejection {
+    pub(super) code: Code,
+    /// One sentence that says what to do.
+    pub(super) remark: Cow<'static, str>,
+}
+
+impl Rejection {
+    pub(super) const fn new(code: Code, remark: &'static str) -> Self {
+        Self { code, remark: Cow::Borrowed(remark) }
+    }
+
+    pub(super) fn because(code: Code, remark: String) -> Self {
+        Self { code, remark: Cow::Owned(remark) }
+    }
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        Self { code: Code::new(refusal.code), remark: refusal.remark }
+    }
+}
+
+pub(super) const NO_QUEUE: Rejection = Rejection::new(
+    Code::TOPIC_NOT_EXIST,
+    "the topic of this queue does not exist (any more): create it, or open the queue again",
+);
+pub(super) const NOT_READABLE: Rejection =
+    Rejection::new(Code::NO_PERMISSION, "the topic may not be read here: give it the read permission (4)");
+pub(super) const NOT_WRITABLE: Rejection =
+    Rejection::new(Code::NO_PERMISSION, "the topic may not be written to here: give it the write permission (2)");
+pub(super) const TOO_MANY_WAITING: Rejection =
+    Rejection::new(Code::SYSTEM_BUSY, "too many requests wait here already: wait for answers before asking more");
+pub(super) const SLOW_READ: Rejection =
+    Rejection::new(Code::SYSTEM_BUSY, "broker busy, the disk did not answer a read in time: retry later");
+pub(super) const SLOW_TOPIC: Rejection = Rejection::new(
+    Code::SYSTEM_ERROR,
+    "the change of the topic was not confirmed in time: look whether it happened before asking again",
+);
+pub(super) const STOPPING: Rejection =
+    Rejection::new(Code::SERVICE_NOT_AVAILABLE, "service not available now. The shard is stopping: use another broker");

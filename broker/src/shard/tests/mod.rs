@@ -1,0 +1,10 @@
+//! The shard driven through `step`, with a real store on a disk in memory.
+
+mod bad_input;
+mod bounds;
+mod offsets;
+mod pulls;
+mod sends;
+mod stops;
+mod topics;
+mod world;

@@ -1,0 +1,352 @@
+//! Topics: opened, created by being opened, created and deleted on request, and agreed on with the sibling shards.
+//!
+//! A topic changes by a record with a version; the highest version wins and a deletion is a version too. Whoever waits for
+//! a change is answered when this shard has *applied* its record, that is, after it was confirmed. An automatic creation
+//! never waits for siblings; an explicit change is answered when they have answered too, and names those that failed.
+
+use super::Shard;
+use super::connection::Connection;
+use super::io::{ControlInput, ControlOutput, Effects, TopicNotice};
+use super::limits::WAIT_NS_MAX;
+use super::names::check_topic;
+use super::request::{NO_QUEUE, OpenedQueue, Rejection, Response, TOO_MANY_WAITING, Token};
+use super::waiting::{WaitId, What};
+use crate::now::Now;
+use crate::store::{Topic, TopicChange, TopicEvent};
+use ringmq_proto::code::Code;
+use std::collections::BTreeMap;
+
+/// RocketMQ's permission bits that a topic may have: inherit, write, read.
+const PERM_MAX: u32 = 7;
+const PERM_READ_WRITE: u32 = 6;
+
+/// Who asked for a change that is appended and not yet applied.
+#[derive(Debug, Default)]
+struct Pending {
+    /// It came from a sibling: siblings need not be told.
+    from_sibling: bool,
+    opens: Vec<WaitId>,
+    changes: Vec<WaitId>,
+}
+
+/// Changes of topics that are under way.
+#[derive(Debug, Default)]
+pub(super) struct TopicChanges {
+    /// By name and version.
+    pending: BTreeMap<(Box<str>, u64), Pending>,
+    /// Applied here; the siblings' answers are awaited.
+    tickets: BTreeMap<u64, WaitId>,
+    last_ticket: u64,
+    /// Takes turns over the queues of topics when a client leaves the choice.
+    next_queue: u32,
+}
+
+impl TopicChanges {
+    /// The newest version of a topic that is under way.
+    fn newest(&self, name: &str) -> Option<u64> {
+        let range = (Box::from(name), 0)..=(Box::from(name), u64::MAX);
+        self.pending.range(range).next_back().map(|((_, version), _)| *version)
+    }
+}
+
+fn notice_of(topic: &Topic) -> TopicNotice {
+    let record = &topic.record;
+    TopicNotice {
+        topic: record.name.clone(),
+        version: record.version,
+        queue_count: queue_count(topic),
+        perm: record.perm,
+        ordered: record.ordered,
+        deleted: record.deleted,
+    }
+}
+
+/// Queue numbers of a topic that are in use, for reading or writing.
+pub(super) fn queue_count(topic: &Topic) -> u32 {
+    topic.record.read_queue_count.max(topic.record.write_queue_count)
+}
+
+/// A topic as somebody wants it to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicWish<'a> {
+    pub(super) name: &'a str,
+    pub(super) queue_count: u32,
+    pub(super) perm: u32,
+    pub(super) ordered: bool,
+}
+
+impl TopicWish<'_> {
+    fn change(&self, deleted: bool, version: u64) -> TopicChange {
+        TopicChange {
+            name: self.name.into(),
+            read_queue_count: self.queue_count,
+            write_queue_count: self.queue_count,
+            perm: self.perm,
+            sys_flag: 0,
+            ordered: self.ordered,
+            deleted,
+            version: Some(version),
+        }
+    }
+}
+
+impl Shard {
+    pub(super) fn open_queue(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        token: Token,
+        (name, number, create): (&str, i32, bool),
+    ) {
+        if self.store.state().topic(name).is_some() {
+            return self.finish_open(connection, token, name, number);
+        }
+        match self.start_creation(now, name, create) {
+            Err(rejection) => self.reject(connection, token, &rejection),
+            Ok(version) => {
+                let what = What::Open { topic: name.into(), number };
+                let Some(id) = self.wait(now, connection, token, what, WAIT_NS_MAX) else {
+                    return self.reject(connection, token, &TOO_MANY_WAITING);
+                };
+                self.changes.pending.entry((name.into(), version)).or_default().opens.push(id);
+            }
+        }
+    }
+
+    /// Appends the record of an automatically created topic, unless one is on its way. Gives its version.
+    fn start_creation(&mut self, now: &Now, name: &str, create: bool) -> Result<u64, Rejection> {
+        if let Some(version) = self.changes.newest(name) {
+            return Ok(version);
+        }
+        if !create || !self.settings.auto_create_topics {
+            return Err(Rejection::because(
+                Code::TOPIC_NOT_EXIST,
+                format!("topic[{}] not exist, create it first", name.escape_default()),
+            ));
+        }
+        check_topic(name)?;
+        let queue_count = self.settings.topic_queue_count_per_shard();
+        self.append_change(now, TopicWish { name, queue_count, perm: PERM_READ_WRITE, ordered: false }, false)
+    }
+
+    /// Appends a change of a topic with its next version, which is returned.
+    fn append_change(&mut self, now: &Now, wish: TopicWish<'_>, deleted: bool) -> Result<u64, Rejection> {
+        let applied = self.store.state().topic_or_tombstone(wish.name).map_or(0, |topic| topic.record.version);
+        let version = self.changes.newest(wish.name).unwrap_or(0).max(applied) + 1;
+        self.append_version(now, &wish.change(deleted, version))?;
+        self.changes.pending.entry((wish.name.into(), version)).or_default();
+        Ok(version)
+    }
+
+    fn append_version(&mut self, now: &Now, change: &TopicChange) -> Result<(), Rejection> {
+        if self.changes.pending.len() >= self.settings.limits.topic_change_count_max {
+            return Err(TOO_MANY_WAITING);
+        }
+        // Whoever waits for this is answered by the event of its application, not by the gate.
+        let _applied_later = self.store.append_topic(*now, change)?;
+        Ok(())
+    }
+
+    fn finish_open(&mut self, connection: &mut Connection, token: Token, name: &str, number: i32) {
+        match self.give_handle(connection, name, number) {
+            Ok(opened) => self.respond(connection, token, &Response::Opened(opened)),
+            Err(rejection) => self.reject(connection, token, &rejection),
+        }
+    }
+
+    fn give_handle(&mut self, connection: &mut Connection, name: &str, number: i32) -> Result<OpenedQueue, Rejection> {
+        let topic = self.store.state().topic(name).ok_or(NO_QUEUE)?;
+        let queue_count = queue_count(topic);
+        let number = match u32::try_from(number) {
+            Ok(number) => number,
+            Err(_) => {
+                self.changes.next_queue = self.changes.next_queue.wrapping_add(1);
+                self.changes.next_queue % queue_count.max(1)
+            }
+        };
+        let Some(id) = topic.queues.get(number as usize).copied().filter(|_| number < queue_count) else {
+            let remark = format!("queue {number} is not one of the topic's {queue_count} queues here");
+            return Err(Rejection::because(Code::INVALID_PARAMETER, remark));
+        };
+        let queue = self.store.queue(id).ok_or(NO_QUEUE)?;
+        let (min, max) = (queue.min_offset, queue.visible_offset);
+        let known = connection.handles.iter().position(|open| *open == id);
+        let handle = match known {
+            Some(handle) => handle,
+            None if connection.handles.len() >= self.settings.limits.handle_count_max => return Err(TOO_MANY_HANDLES),
+            None => {
+                connection.handles.push(id);
+                connection.handles.len() - 1
+            }
+        };
+        let handle = u32::try_from(handle).map_err(|_| TOO_MANY_HANDLES)?;
+        Ok(OpenedQueue { handle, number, queue_count, min, max })
+    }
+
+    pub(super) fn create_topic(&mut self, now: &Now, connection: &mut Connection, token: Token, wish: TopicWish<'_>) {
+        let checked = check_topic(wish.name).and_then(|()| self.check_shape(wish.queue_count, wish.perm));
+        let change = checked.and_then(|()| self.append_change(now, wish, false));
+        self.await_change(now, connection, token, wish.name, change);
+    }
+
+    pub(super) fn delete_topic(&mut self, now: &Now, connection: &mut Connection, token: Token, name: &str) {
+        let wish = |topic: &Topic| {
+            let record = &topic.record;
+            TopicWish { name, queue_count: queue_count(topic), perm: record.perm, ordered: record.ordered }
+        };
+        let change = match self.store.state().topic(name).map(wish) {
+            None => Err(Rejection::because(
+                Code::TOPIC_NOT_EXIST,
+                format!("topic[{}] does not exist here: nothing to delete", name.escape_default()),
+            )),
+            Some(wish) => check_topic(name).and_then(|()| self.append_change(now, wish, true)),
+        };
+        self.await_change(now, connection, token, name, change);
+    }
+
+    fn await_change(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        token: Token,
+        name: &str,
+        change: Result<u64, Rejection>,
+    ) {
+        match change {
+            Err(rejection) => self.reject(connection, token, &rejection),
+            Ok(version) => {
+                let Some(id) = self.wait(now, connection, token, What::Topic, WAIT_NS_MAX) else {
+                    return self.reject(connection, token, &TOO_MANY_WAITING);
+                };
+                self.changes.pending.entry((name.into(), version)).or_default().changes.push(id);
+            }
+        }
+    }
+
+    fn check_shape(&self, queue_count: u32, perm: u32) -> Result<(), Rejection> {
+        let max = self.settings.limits.topic_queue_count_max;
+        if queue_count == 0 || queue_count > max {
+            let remark = format!("a topic has 1 to {max} queues on a shard, not {queue_count}");
+            return Err(Rejection::because(Code::INVALID_PARAMETER, remark));
+        }
+        if perm > PERM_MAX {
+            let remark = format!("{perm} is not a permission: use 2 (write), 4 (read) or 6 (both)");
+            return Err(Rejection::because(Code::INVALID_PARAMETER, remark));
+        }
+        Ok(())
+    }
+
+    /// Topics were applied: answers who waited, tells the control plane.
+    pub(super) fn topics_applied(&mut self, events: &mut Vec<TopicEvent>, fx: &mut Effects) {
+        for event in events.drain(..) {
+            let pending = self.changes.pending.remove(&(event.name.as_str().into(), event.version)).unwrap_or_default();
+            let Some(notice) = self.store.state().topic_or_tombstone(&event.name).map(notice_of) else { continue };
+            if notice.deleted {
+                self.wake_deleted(&event.name, fx);
+            }
+            fx.control.push(ControlOutput::Topics(vec![notice.clone()]));
+            if pending.from_sibling {
+                let done = ControlOutput::SiblingTopicDone { topic: event.name, version: event.version, failure: None };
+                fx.control.push(done);
+                continue;
+            }
+            for id in pending.opens {
+                self.end_open(id, fx);
+            }
+            self.changes_applied(pending.changes, &notice, fx);
+        }
+    }
+
+    /// Pulls that are held for queues of a deleted topic learn of it.
+    fn wake_deleted(&mut self, name: &str, fx: &mut Effects) {
+        let Some(topic) = self.store.state().topic_or_tombstone(name) else { return };
+        let queues: Vec<_> = topic.record.queue_ids().collect();
+        self.wake_queues(&queues, fx);
+    }
+
+    fn end_open(&mut self, id: WaitId, fx: &mut Effects) {
+        self.with_waiting(id, fx, |shard, connection, token, what| {
+            if let What::Open { topic, number } = what {
+                shard.finish_open(connection, token, &topic, number);
+            }
+        });
+    }
+
+    /// A change by a client of this shard was applied: the siblings hear of it, and who asked waits for their answers.
+    fn changes_applied(&mut self, waits: Vec<WaitId>, notice: &TopicNotice, fx: &mut Effects) {
+        let tell = |ticket| ControlOutput::TopicForSiblings { notice: notice.clone(), ticket };
+        if self.settings.sibling_count == 0 {
+            return self.answer_changes(waits, None, fx);
+        }
+        if waits.is_empty() {
+            fx.control.push(tell(None));
+        }
+        for id in waits {
+            self.changes.last_ticket += 1;
+            self.changes.tickets.insert(self.changes.last_ticket, id);
+            fx.control.push(tell(Some(self.changes.last_ticket)));
+        }
+    }
+
+    fn answer_changes(&mut self, waits: Vec<WaitId>, failure: Option<&Rejection>, fx: &mut Effects) {
+        for id in waits {
+            self.with_waiting(id, fx, |shard, connection, token, _| match failure {
+                None => shard.respond(connection, token, &Response::Done),
+                Some(rejection) => shard.reject(connection, token, rejection),
+            });
+        }
+    }
+
+    pub(super) fn control(&mut self, now: &Now, input: ControlInput, fx: &mut Effects) {
+        match input {
+            ControlInput::TopicOfSibling(notice) => self.topic_of_sibling(now, &notice, fx),
+            ControlInput::SiblingsAnswered { ticket, failures } => {
+                let Some(id) = self.changes.tickets.remove(&ticket) else { return };
+                let failure = (!failures.is_empty()).then(|| siblings_failed(&failures));
+                self.answer_changes(vec![id], failure.as_ref(), fx);
+            }
+            ControlInput::ReportTopics => {
+                let notices = self.store.state().topics_after("").map(notice_of).collect();
+                fx.control.push(ControlOutput::Topics(notices));
+            }
+        }
+    }
+
+    fn topic_of_sibling(&mut self, now: &Now, notice: &TopicNotice, fx: &mut Effects) {
+        let (name, version) = (notice.topic.as_str(), notice.version);
+        let mine =
+            self.store.state().topic_or_tombstone(name).map(|topic| (topic.record.version, topic.record.deleted));
+        let under_way = self.changes.newest(name).unwrap_or(0);
+        // An ordered topic lives where it was made: here it is only taken away, when it was an ordinary one before.
+        let absent = mine.is_none_or(|(_, deleted)| deleted);
+        let settled = mine.is_some_and(|(mine, _)| mine >= version) || (notice.ordered && absent && under_way == 0);
+        let failure = if settled {
+            None
+        } else if under_way >= version {
+            return;
+        } else {
+            let TopicNotice { queue_count, perm, ordered, .. } = *notice;
+            let change = TopicWish { name, queue_count, perm, ordered }.change(notice.deleted || ordered, version);
+            match check_topic(name).and_then(|()| self.append_version(now, &change)) {
+                Ok(()) => {
+                    let pending = Pending { from_sibling: true, ..Pending::default() };
+                    self.changes.pending.insert((name.into(), version), pending);
+                    return;
+                }
+                Err(rejection) => Some(rejection.remark.into_owned()),
+            }
+        };
+        fx.control.push(ControlOutput::SiblingTopicDone { topic: notice.topic.clone(), version, failure });
+    }
+}
+
+fn siblings_failed(failures: &[(String, String)]) -> Rejection {
+    let list: Vec<_> = failures.iter().map(|(shard, why)| format!("{shard} ({why})")).collect();
+    let remark = format!("done on this shard, but not on {}: ask again when they are back", list.join(", "));
+    Rejection::because(Code::SYSTEM_ERROR, remark)
+}
+
+const TOO_MANY_HANDLES: Rejection = Rejection::new(
+    Code::SYSTEM_BUSY,
+    "this connection has opened as many queues as it may: use another connection for more",
+);
