@@ -130,6 +130,7 @@ impl Store {
         room_bytes: usize,
     ) -> Result<Appended, Refusal> {
         self.check_role()?;
+        self.check_index()?;
         let store_time_ms = self.store_time(now);
         let queue = self.state.queues.get(queue_id).ok_or(NO_QUEUE)?;
         let first_offset =
@@ -183,6 +184,7 @@ impl Store {
         items: &[BatchItem<'_>],
     ) -> Result<Appended, Refusal> {
         self.check_role()?;
+        self.check_index()?;
         let size_bytes = Self::batch_record_len(items);
         let Ok(count_u16) = u16::try_from(items.len()) else { return Err(TOO_LARGE) };
         if size_bytes > self.record_size_bytes_max() || items.is_empty() {
@@ -287,6 +289,12 @@ impl Store {
             self.state.note_pending(record);
         }
         Ok(Appended { position, end, first_offset: QueueOffset::ZERO })
+    }
+
+    /// Messages make index entries, and these must find room.
+    #[inline]
+    fn check_index(&mut self) -> Result<(), Refusal> {
+        if self.background.index_is_behind { Err(count(&mut self.metrics, BUSY)) } else { Ok(()) }
     }
 
     #[inline]

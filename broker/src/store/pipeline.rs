@@ -33,6 +33,8 @@ pub struct Background {
     pub(super) superblock_wanted: bool,
     retry_at_ns: u64,
     index_has_more: bool,
+    /// The index's memory has outgrown its limit by far: its flushes fail or are slower than the appends.
+    pub(super) index_is_behind: bool,
     closing: Closing,
 }
 
@@ -283,6 +285,8 @@ impl Store {
         }
         let ids = &mut self.ids;
         self.background.index_has_more = self.index.work(&mut || ids.next(), INDEX_OPS_MAX, ops);
+        let limit = self.options.index.recent_bytes_max.saturating_mul(INDEX_MEMORY_FACTOR_MAX);
+        self.background.index_is_behind = self.index.recent_bytes() > limit;
         if self.index.take_failure().is_some() {
             self.metrics.background_failures += 1;
         }
@@ -338,6 +342,9 @@ impl Store {
         &self.cache
     }
 }
+
+/// How many times its limit the index's memory may take before sends are refused as busy.
+const INDEX_MEMORY_FACTOR_MAX: usize = 4;
 
 /// New operations that the index may have at once.
 const INDEX_OPS_MAX: usize = 4;
