@@ -305,6 +305,21 @@ fn malformed_bytes_end_their_connection_and_no_other() {
 }
 
 #[test]
+fn an_error_repeats_only_a_part_of_what_was_sent() {
+    let server = start();
+    let mut peer = Peer::connect(server.addr);
+    let long = "\u{1}".repeat(80 << 10);
+    let header = GetRoute { topic: &long, accept_standard_json_only: None };
+    let reply = peer.ask(Header::request(105, 0).with_ext(&header), b"");
+    assert_eq!((reply.header.code, reply.header.remark.unwrap().len()), (17, 4096));
+    let body =
+        format!(r#"{{"topicConfigSerializeWrapper":{{"dataVersion":{{"counter":"{}"}}}}}}"#, "x".repeat(10 << 20));
+    let reply = peer.ask(Header::request(103, 0).with_ext(&broker("a", 0, "h:1")), body.as_bytes());
+    assert_eq!((reply.header.code, reply.header.remark.unwrap().len()), (1, 4096));
+    assert_eq!(server.stats().panics, 0);
+}
+
+#[test]
 fn random_bytes_never_hurt() {
     let server = start();
     // A fixed xorshift: the same bytes every time.

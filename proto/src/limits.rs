@@ -32,6 +32,10 @@ pub const REMOTING_HEADER_SIZE_BYTES_MAX: usize = 512 << 10;
 /// Extension fields of a remoting header. When reached: the connection is closed. The largest known header has 20.
 pub const REMOTING_EXT_FIELD_COUNT_MAX: usize = 256;
 
+/// Bytes of a remark. When reached: the rest of the remark is cut off. An error may repeat what a peer sent, whatever its
+/// size.
+pub const REMOTING_REMARK_SIZE_BYTES_MAX: usize = 4 << 10;
+
 /// Topics in one registration of a broker with a name server. When reached: code 1 with the reason.
 pub const REGISTRATION_TOPIC_COUNT_MAX: usize = 200_000;
 
@@ -39,6 +43,7 @@ pub const REGISTRATION_TOPIC_COUNT_MAX: usize = 200_000;
 pub const REGISTRATION_INFLATED_SIZE_BYTES_MAX: u64 = 64 << 20;
 
 const _: () = assert!(PROPERTIES_SIZE_BYTES_MAX * 6 < REMOTING_HEADER_SIZE_BYTES_MAX);
+const _: () = assert!(REMOTING_REMARK_SIZE_BYTES_MAX * 6 < REMOTING_HEADER_SIZE_BYTES_MAX / 2);
 const _: () = assert!(REMOTING_HEADER_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX);
 const _: () = assert!(BODY_SIZE_BYTES_MAX + PROPERTIES_SIZE_BYTES_MAX + 1024 < RECORD_SIZE_BYTES_MAX);
 const _: () = assert!(RECORD_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX);

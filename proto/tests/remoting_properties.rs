@@ -7,7 +7,7 @@ use flate2::read::ZlibEncoder;
 use proptest::prelude::*;
 use ringmq_proto::limits::{
     REGISTRATION_INFLATED_SIZE_BYTES_MAX, REGISTRATION_TOPIC_COUNT_MAX, REMOTING_EXT_FIELD_COUNT_MAX,
-    REMOTING_HEADER_SIZE_BYTES_MAX,
+    REMOTING_HEADER_SIZE_BYTES_MAX, REMOTING_REMARK_SIZE_BYTES_MAX,
 };
 use ringmq_proto::remoting::registration::{
     DataVersion, RegisterBody, RegisterBroker, TopicConfig, UnregisterBroker, body_checksum,
@@ -174,6 +174,15 @@ fn remoting_ext_field_count_max() {
             assert_eq!(Header::decode(wanted, &bytes).is_ok(), count == REMOTING_EXT_FIELD_COUNT_MAX, "{count}");
         }
     }
+}
+
+#[test]
+fn remoting_remark_size_bytes_max() {
+    let kept = |remark: &str| Header::request(1, 1).with_remark(remark.to_owned()).remark.unwrap().into_owned();
+    let limit = "x".repeat(REMOTING_REMARK_SIZE_BYTES_MAX);
+    assert_eq!(kept(&limit), limit);
+    assert_eq!(kept(&format!("{limit}y")), limit);
+    assert_eq!(kept(&format!("{}é", &limit[1..])), limit[1..], "no half characters");
 }
 
 #[test]

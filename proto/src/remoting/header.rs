@@ -7,6 +7,7 @@ use super::ext::{ExtFields, ExtHeader};
 use super::frame::SerializeType;
 use super::{binary_header, json_header};
 use crate::code::Code;
+use crate::limits::REMOTING_REMARK_SIZE_BYTES_MAX;
 
 /// `flag` bit: this is a response.
 pub const FLAG_RESPONSE: i32 = 1;
@@ -105,10 +106,15 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The same header with a remark.
+    /// The same header with a remark, of which at most [`REMOTING_REMARK_SIZE_BYTES_MAX`] are kept.
     #[must_use]
     pub fn with_remark(mut self, remark: impl Into<Cow<'a, str>>) -> Self {
-        self.remark = Some(remark.into());
+        let mut remark = remark.into();
+        if remark.len() > REMOTING_REMARK_SIZE_BYTES_MAX {
+            let kept = remark.floor_char_boundary(REMOTING_REMARK_SIZE_BYTES_MAX);
+            remark = Cow::Owned(remark[..kept].to_owned());
+        }
+        self.remark = Some(remark);
         self
     }
 
