@@ -215,7 +215,8 @@ impl Store {
     pub fn tick(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
         if self.background.mark_at_ns.is_some_and(|at| now.boot_ns >= at) {
             self.background.mark_at_ns = None;
-            if self.role == Role::Master && self.commits.wants_mark(&self.positions) {
+            let closing = self.background.is_closing();
+            if self.role == Role::Master && !closing && self.commits.wants_mark(&self.positions) {
                 self.commits.push_mark(&self.segments);
             }
         }
