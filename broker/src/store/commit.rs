@@ -252,7 +252,7 @@ impl Commits {
         let left = self.constants.segment_size_bytes - position.since(current);
         if left < wanted {
             if !segments.may_roll(privileged) {
-                return Err(DISK_FULL);
+                return Err(if segments.is_full() { DISK_FULL } else { BUSY });
             }
             self.close();
             self.roll(segments);

@@ -382,7 +382,14 @@ fn make_directory<D: Disk>(disk: &mut D, options: &StoreOptions, entropy: Entrop
 /// Makes a segment's file, zero-filled, durable.
 fn make_segment<D: Disk>(disk: &mut D, start: LogPosition, size_bytes: u64) -> Result<(), OpenError> {
     let file = FileName::Segment(start);
-    disk.execute(DiskOpKind::Create { file, size_bytes })?;
+    match disk.execute(DiskOpKind::Create { file, size_bytes }) {
+        // One that was made ahead of a log that ends before it (what was sound in it is in quarantine by now).
+        Err(error) if error.kind == DiskErrorKind::Exists => {
+            disk.execute(DiskOpKind::Remove { file })?;
+            disk.execute(DiskOpKind::Create { file, size_bytes })?;
+        }
+        other => drop(other?),
+    }
     let slice = usize::try_from(size_bytes).unwrap_or(usize::MAX).min(8 * ZERO_FILL_SLICE_BYTES);
     let mut zeros = disk.pool().take(slice);
     zeros.fill(0);

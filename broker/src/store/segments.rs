@@ -72,6 +72,8 @@ pub struct Segments {
     files: VecDeque<Segment>,
     /// The next segment's file is there, zeroed or recycled, with a durable name.
     next_ready: bool,
+    /// Segments that were rolled to and not entered yet.
+    rolled_ahead: usize,
     spares: Vec<u64>,
     next_spare: u64,
     job: Job,
@@ -102,6 +104,7 @@ impl Segments {
             zeros: zeros.freeze(),
             files,
             next_ready,
+            rolled_ahead: 0,
             spares,
             next_spare,
             job: Job::Idle,
@@ -174,12 +177,13 @@ impl Segments {
         self.next_ready = true;
     }
 
-    /// There is, or surely will be, room for another segment: past its creation nothing can fail for lack of space.
+    /// There is, or surely will be, a file for another segment: past its creation nothing can fail for lack of space. A file
+    /// that a segment was rolled to already, and not yet entered, is spoken for. With the disk full what is left is the
+    /// reserve, for what must not be refused.
     pub fn may_roll(&self, privileged: bool) -> bool {
-        if self.is_full() {
-            return privileged && self.next_ready;
-        }
-        self.next_ready || !self.spares.is_empty() || !matches!(self.job, Job::Idle | Job::Create { .. })
+        let coming = usize::from(!matches!(self.job, Job::Idle | Job::Create { .. }));
+        let files = usize::from(self.next_ready) + self.spares.len() + coming;
+        files > self.rolled_ahead && (privileged || !self.is_full())
     }
 
     /// Moves on to the next segment: positions in it may be assigned. Its file may not be ready yet.
@@ -187,6 +191,7 @@ impl Segments {
         let start = self.current().start.plus(self.size_bytes);
         let segment = Segment { start, end: start, store_time_ms_max: 0 };
         self.in_reserve = self.is_full();
+        self.rolled_ahead += 1;
         self.files.push_back(segment);
         segment
     }
@@ -195,6 +200,7 @@ impl Segments {
     pub fn entered(&mut self) {
         assert!(self.next_ready, "a commit was issued into a segment that is not ready");
         self.next_ready = false;
+        self.rolled_ahead -= 1;
     }
 
     /// Starts what background work there is. `written_start`: the segment of the last issued commit. `urgency`: the share
