@@ -61,9 +61,7 @@ impl IndexEntry {
     /// Messages in the record: 1, or those of a batch.
     #[inline]
     pub fn count(&self) -> u16 {
-        #[expect(clippy::cast_possible_truncation, reason = "16 bits are left")]
-        let count = (self.time_and_count >> COUNT_SHIFT) as u16;
-        count
+        (self.time_and_count >> COUNT_SHIFT) as u16
     }
 
     /// The offset after the last message of the record.

@@ -8,14 +8,31 @@
 //! Everything on disk is derived from the log and disposable: when it is damaged or missing, the store adds the entries
 //! again. A state machine over the disk seam: it emits [`DiskOp`]s, takes [`Completion`]s, and never waits.
 
+mod background;
+mod block;
+mod checkpoint;
 mod entry;
+mod flush;
+mod install;
+mod merge;
+mod open;
+mod query;
 mod recent;
+mod run;
+#[cfg(test)]
+mod tests;
 
-use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
+use std::rc::Rc;
 
-use super::cache::BlockCache;
-use crate::disk::{BlockPool, Completion, Directory, Disk, DiskError, DiskOp, DiskOpKind, OpId};
+use ringmq_proto::ids::{Epoch, LogPosition, QueueId};
+
+use crate::disk::{BlockPool, DiskError, OpId};
+use background::Garbage;
+use flush::{Flush, Stage};
+use install::Installer;
+use merge::Merge;
 use recent::RecentTable;
+use run::Run;
 
 pub use entry::{ENTRY_SIZE_BYTES, IndexEntry, STORE_TIME_MS_MAX};
 
@@ -37,7 +54,7 @@ impl Default for IndexLimits {
 /// Why a question has no answer now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cold {
-    /// Blocks are being loaded: ask again after [`BlockCache::loads_completed`] has changed.
+    /// Blocks are being loaded: ask again after [`super::cache::BlockCache::loads_completed`] has changed.
     NotYet,
     /// A run does not pass its checks: the index must be built anew ([`Index::discard`]).
     Damaged(String),
@@ -48,49 +65,84 @@ pub enum Cold {
 /// What ends the use of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexError {
-    /// A run that is being merged does not pass its checks: the index must be built anew ([`Index::discard`]).
+    /// A run does not pass its checks: the index must be built anew ([`Index::discard`]).
     Damaged(String),
-    /// While opening: the disk does not list, remove or read.
+    /// While opening: the disk does not list or remove.
     Disk(DiskError),
 }
 
+impl std::fmt::Display for IndexError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Damaged(why) => write!(f, "the queue index is damaged and must be built anew: {why}"),
+            Self::Disk(error) => write!(f, "the queue index cannot be opened: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for IndexError {}
+
 /// The queue index of one shard.
 pub struct Index {
+    log_id: u128,
+    pool: BlockPool,
     limits: IndexLimits,
     recent: RecentTable,
+    /// The next entry lies at or above.
+    add_floor: LogPosition,
+    /// In the order of the log.
+    runs: Vec<Rc<Run>>,
+    run_number_next: u64,
     covered: LogPosition,
+    covered_epoch: Epoch,
+    /// The checkpoint that names [`Index::runs`].
+    checkpoint: Option<u64>,
     trimmed: LogPosition,
+    flush: Option<Flush>,
+    /// Those of lower levels last.
+    merges: Vec<Merge>,
+    installer: Installer,
+    garbage: Garbage,
+    /// Operations of what was abandoned; removals wait for them.
+    orphans: Vec<OpId>,
+    /// Something failed: nothing new is started until [`Index::retry`].
+    suspended: bool,
+    failure: Option<DiskError>,
 }
 
 impl Index {
     /// An index without anything in memory or on disk.
-    pub fn new(_log_id: u128, _pool: BlockPool, limits: IndexLimits) -> Self {
-        Self { limits, recent: RecentTable::default(), covered: LogPosition::ZERO, trimmed: LogPosition::ZERO }
-    }
-
-    /// Opens what the last checkpoint says, if it belongs to this log: `log_end` is where the log ends, `valid` whether a
-    /// position of the log is of that epoch. Everything else in the index directory is removed. Afterwards the store adds
-    /// the records from [`Index::covered`] on.
-    ///
-    /// # Errors
-    /// Only when the disk fails: files that do not check are ignored, for all of it can be built anew.
-    pub fn open<D: Disk>(
-        disk: &mut D,
-        log_id: u128,
-        limits: IndexLimits,
-        _log_end: LogPosition,
-        _valid: impl Fn(LogPosition, Epoch) -> bool,
-    ) -> Result<Self, IndexError> {
-        for (file, _) in disk.list(Directory::Index).map_err(IndexError::Disk)? {
-            disk.execute(DiskOpKind::Remove { file }).map_err(IndexError::Disk)?;
+    pub fn new(log_id: u128, pool: BlockPool, limits: IndexLimits) -> Self {
+        Self {
+            log_id,
+            pool,
+            limits,
+            recent: RecentTable::default(),
+            add_floor: LogPosition::ZERO,
+            runs: Vec::new(),
+            run_number_next: 0,
+            covered: LogPosition::ZERO,
+            covered_epoch: Epoch::ZERO,
+            checkpoint: None,
+            trimmed: LogPosition::ZERO,
+            flush: None,
+            merges: Vec::new(),
+            installer: Installer::new(0),
+            garbage: Garbage::default(),
+            orphans: Vec::new(),
+            suspended: false,
+            failure: None,
         }
-        Ok(Self::new(log_id, disk.pool(), limits))
     }
 
-    /// Adds the entry of a confirmed record. In log order; entries below [`Index::covered`] are already there and must
-    /// not be added again.
+    /// Adds the entry of a confirmed record, in log order. The entries of a removed queue are ignored.
+    ///
+    /// # Panics
+    /// When it lies below one that was added before or that is covered: a queue would have it twice or out of order.
     #[inline]
     pub fn add(&mut self, queue: QueueId, entry: IndexEntry) {
+        assert!(entry.position >= self.add_floor, "entry {entry:?} of {queue} below {}", self.add_floor);
+        self.add_floor = entry.position.plus(1);
         self.recent.add(queue, entry);
     }
 
@@ -98,144 +150,6 @@ impl Index {
     #[inline]
     pub fn prefetch(&self, queue: QueueId) {
         self.recent.prefetch(queue);
-    }
-
-    /// Appends to `out` up to `entries_max` entries of a queue in order, from the one that covers `from` (or, when none does,
-    /// the first one after it); none of them lies wholly below `min_offset`. Fewer do not mean that there are no more:
-    /// only an empty answer does.
-    ///
-    /// # Errors
-    /// [`Cold`]; nothing was appended then.
-    pub fn find(
-        &self,
-        _cache: &mut BlockCache,
-        queue: QueueId,
-        from: QueueOffset,
-        min_offset: QueueOffset,
-        entries_max: usize,
-        out: &mut Vec<IndexEntry>,
-    ) -> Result<(), Cold> {
-        let from = from.max(min_offset);
-        if let Some(recent) = self.recent.get(queue) {
-            let below = |entry: &IndexEntry| entry.next_offset() <= from || entry.position < self.trimmed;
-            let start = recent.partition_point(below);
-            let end = recent.len().min(start.saturating_add(entries_max));
-            out.extend((start..end).map(|index| recent.get(index)));
-        }
-        Ok(())
-    }
-
-    /// The offset of the first message that was stored at `time_ms` or later; with `upper`, of the last one that was
-    /// stored at `time_ms` or earlier. Nothing when there is none.
-    ///
-    /// # Errors
-    /// [`Cold`].
-    pub fn find_by_time(
-        &self,
-        _cache: &mut BlockCache,
-        queue: QueueId,
-        time_ms: u64,
-        upper: bool,
-    ) -> Result<Option<QueueOffset>, Cold> {
-        let Some(recent) = self.recent.get(queue) else { return Ok(None) };
-        let first = recent.partition_point(|entry| entry.position < self.trimmed);
-        let index = recent.partition_point(|entry| {
-            if upper { entry.store_time_ms() <= time_ms } else { entry.store_time_ms() < time_ms }
-        });
-        if upper {
-            return Ok((index > first).then(|| QueueOffset::new(recent.get(index - 1).next_offset().get() - 1)));
-        }
-        let index = index.max(first);
-        Ok((index < recent.len()).then(|| recent.get(index).offset))
-    }
-
-    /// The first entry of a queue at or after a position of the log: after a trim, where the queue begins.
-    ///
-    /// # Errors
-    /// [`Cold`].
-    pub fn first_at_or_after_position(
-        &self,
-        _cache: &mut BlockCache,
-        queue: QueueId,
-        position: LogPosition,
-    ) -> Result<Option<IndexEntry>, Cold> {
-        let Some(recent) = self.recent.get(queue) else { return Ok(None) };
-        let position = position.max(self.trimmed);
-        let index = recent.partition_point(|entry| entry.position < position);
-        Ok((index < recent.len()).then(|| recent.get(index)))
-    }
-
-    /// The newest entry of a queue that is not trimmed; its `next_offset()` is the queue's next offset.
-    ///
-    /// # Errors
-    /// [`Cold`].
-    pub fn newest(&self, _cache: &mut BlockCache, queue: QueueId) -> Result<Option<IndexEntry>, Cold> {
-        Ok(self.recent.get(queue).and_then(|recent| recent.last()).filter(|entry| entry.position >= self.trimmed))
-    }
-
-    /// The next offset of a queue as far as its entries (also trimmed ones that are not gone yet) tell: nothing when it
-    /// has none.
-    ///
-    /// # Errors
-    /// [`Cold`].
-    pub fn next_offset(&self, _cache: &mut BlockCache, queue: QueueId) -> Result<Option<QueueOffset>, Cold> {
-        Ok(self.recent.get(queue).and_then(|recent| recent.last()).map(|entry| entry.next_offset()))
-    }
-
-    /// Calls `visit(queue, first offset, next offset)` for every queue and every run that holds entries of it: the queue's
-    /// next offset is the greatest. Reads all directories, for recovery.
-    ///
-    /// # Errors
-    /// When a directory cannot be read or does not check.
-    pub fn visit_queues<D: Disk>(
-        &self,
-        _disk: &mut D,
-        _visit: impl FnMut(QueueId, QueueOffset, QueueOffset),
-    ) -> Result<(), IndexError> {
-        Ok(())
-    }
-
-    /// Whether [`Index::start_flush`] should be called: the memory or the log bytes without coverage reach their limit
-    /// (`applied` is the end of what was added), no flush is going on and none failed since the last [`Index::retry`].
-    pub fn flush_due(&self, applied: LogPosition) -> bool {
-        self.recent.entry_bytes() >= self.limits.recent_bytes_max
-            || applied.get().saturating_sub(self.covered.get()) >= self.limits.uncovered_bytes_max
-    }
-
-    /// Starts to write all recent entries into a run that covers the log up to `up_to`: the end of what was added (every
-    /// entry so far lies below it, every later one at or above it), which is of `epoch`. [`Index::work`] carries it on.
-    /// False when a flush is going on already.
-    pub fn start_flush(&mut self, up_to: LogPosition, _epoch: Epoch) -> bool {
-        assert!(up_to >= self.covered);
-        false
-    }
-
-    /// Carries flush, merges and removals on, by a bounded amount of work (at most about 64 KiB of output) and at most
-    /// `ops_free` new operations. True when there is more to do at once, without waiting for a completion.
-    pub fn work(&mut self, _next_id: &mut impl FnMut() -> OpId, _ops_free: usize, _out: &mut Vec<DiskOp>) -> bool {
-        false
-    }
-
-    /// Takes the completion of one of our operations; false when it is not ours. A failed one abandons the flush or merge it
-    /// belongs to, to be tried again after [`Index::retry`].
-    ///
-    /// # Errors
-    /// [`IndexError::Damaged`] when a run that is merged does not check.
-    pub fn on_disk(&mut self, _completion: &mut Completion) -> Result<bool, IndexError> {
-        Ok(false)
-    }
-
-    /// Lets a failed flush or merge be tried again. For the store's tick: about once a second.
-    pub fn retry(&mut self) {}
-
-    /// The last failure of a background operation, once: for the log and the metrics.
-    pub fn take_failure(&mut self) -> Option<DiskError> {
-        None
-    }
-
-    /// Whether nothing is going on in the background (a failed flush or merge counts as nothing).
-    pub fn is_idle(&self) -> bool {
-        true
     }
 
     /// Forgets entries below `position`: the log was trimmed to it. Never falls.
@@ -249,16 +163,24 @@ impl Index {
         self.recent.remove(queue);
     }
 
-    /// Forgets everything, in memory and on disk: it is damaged. The store adds the records again from where the log
-    /// begins; what was covered is zero.
-    pub fn discard(&mut self) {
-        self.recent = RecentTable::default();
-        self.covered = LogPosition::ZERO;
-    }
-
     /// Up to where of the log the runs hold the entries, durably: recovery adds the records from here on.
     pub fn covered(&self) -> LogPosition {
         self.covered
+    }
+
+    /// Runs on disk: more than about ten for long means that merges have fallen behind.
+    pub fn run_count(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Entries in runs, those that were trimmed and not yet merged away included.
+    pub fn run_entry_count(&self) -> u64 {
+        self.runs.iter().map(|run| run.header.entry_count).sum()
+    }
+
+    /// Bytes of the files of all runs.
+    pub fn disk_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| run.header.size_bytes()).sum()
     }
 
     /// Bytes of memory of the recent entries, their spare room included. Grows beyond its limit while flushes fail or the
@@ -269,6 +191,10 @@ impl Index {
 
     /// Bytes of memory in all, without the block cache.
     pub fn memory_bytes(&self) -> usize {
-        self.recent.memory_bytes()
+        let tops: usize = self.runs.iter().map(|run| size_of::<Run>() + run.tops.capacity() * 4).sum();
+        let writing = matches!(&self.flush, Some(Flush { stage: Stage::Writing(..), .. }));
+        let merging: usize = self.merges.iter().map(Merge::memory_bytes).sum();
+        let writers = usize::from(writing) + self.merges.len();
+        self.recent.memory_bytes() + tops + merging + writers * run::WRITER_BYTES_MAX
     }
 }

@@ -103,6 +103,15 @@ impl Recent {
         low
     }
 
+    /// How many entries lie below a position.
+    pub(super) fn count_below(&self, position: LogPosition) -> usize {
+        match (self.first(), self.last()) {
+            (Some(first), _) if first.position >= position => 0,
+            (_, Some(last)) if last.position < position => self.len(),
+            _ => self.partition_point(|entry| entry.position < position),
+        }
+    }
+
     fn full_len(&self) -> usize {
         self.full.as_ref().map_or(0, |full| full.len())
     }
@@ -128,7 +137,7 @@ impl Recent {
 
     /// Drops the entries below `end`; returns how many.
     fn drop_below(&mut self, end: LogPosition) -> usize {
-        let count = self.partition_point(|entry| entry.position < end);
+        let count = self.count_below(end);
         let in_full = count.min(self.full_len());
         if let Some(full) = &mut self.full {
             full.dropped += in_full;
@@ -292,6 +301,17 @@ impl RecentTable {
         if recent.capacity_bytes() == 0 && clear_bit(&mut page.occupied, number) {
             self.queue_count -= 1;
         }
+    }
+
+    /// Forgets all entries, but not which queues were removed.
+    pub(super) fn clear(&mut self) {
+        for page in &mut self.pages {
+            if let PageSlot::Live(page) = page {
+                page.queues.fill_with(Recent::default);
+                page.occupied = [0; WORD_COUNT];
+            }
+        }
+        (self.entry_count, self.queue_count, self.capacity_bytes) = (0, 0, 0);
     }
 
     /// Forgets a queue for good. The page goes with its last queue.

@@ -1,0 +1,165 @@
+//! Opening: the newest checkpoint that holds, and nothing else.
+//!
+//! 1. List the directory. Take the newest checkpoint that is whole, belongs to this log at a position and epoch that the
+//!    log has, and whose runs are all there with the headers that it names. If none is: an empty index.
+//! 2. Remove all other files, sync the directory. A crash before leaves the same choice to the next start.
+
+use std::rc::Rc;
+
+use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
+
+use super::block::{self, BLOCK_SIZE_BYTES, Kind};
+use super::checkpoint::Checkpoint;
+use super::run::{
+    BLOCK_RECORD_COUNT, BLOCK_TOP_COUNT, DirectoryRecord, HEADER_SIZE_BYTES, RECORD_SIZE_BYTES, Run, RunHeader,
+    TOP_SIZE_BYTES,
+};
+use super::{Index, IndexError, IndexLimits};
+use crate::disk::{Block, Directory, Disk, DiskDone, DiskOpKind, FileName};
+
+/// Blocks of one read while directories are visited.
+const VISIT_BLOCK_COUNT: u64 = 16;
+
+impl Index {
+    /// Opens what the last checkpoint says, if it belongs to this log: `log_end` is where the log ends, `valid` whether a
+    /// position of the log is of that epoch. Everything else in the index directory is removed. Afterwards the store adds
+    /// the records from [`Index::covered`] on.
+    ///
+    /// # Errors
+    /// Only when the disk fails to list or remove: files that do not check or cannot be read are ignored, for all of it can
+    /// be built anew.
+    pub fn open<D: Disk>(
+        disk: &mut D,
+        log_id: u128,
+        limits: IndexLimits,
+        log_end: LogPosition,
+        valid: impl Fn(LogPosition, Epoch) -> bool,
+    ) -> Result<Self, IndexError> {
+        let files = disk.list(Directory::Index).map_err(IndexError::Disk)?;
+        let mut checkpoints: Vec<u64> = Vec::new();
+        let mut index = Self::new(log_id, disk.pool(), limits);
+        let mut checkpoint_next = 0;
+        for (file, _) in &files {
+            match file {
+                FileName::Checkpoint(number) => {
+                    checkpoints.push(*number);
+                    checkpoint_next = checkpoint_next.max(number.saturating_add(1));
+                }
+                FileName::Run(number) => index.run_number_next = index.run_number_next.max(number.saturating_add(1)),
+                _ => {}
+            }
+        }
+        index.installer = super::install::Installer::new(checkpoint_next);
+        checkpoints.sort_unstable();
+        for number in checkpoints.into_iter().rev() {
+            let holds =
+                |checkpoint: &Checkpoint| checkpoint.covered <= log_end && valid(checkpoint.covered, checkpoint.epoch);
+            let Some(checkpoint) = read_checkpoint(disk, log_id, number).filter(holds) else { continue };
+            let Some(runs) = read_runs(disk, log_id, &files, &checkpoint) else { continue };
+            index.runs = runs;
+            index.checkpoint = Some(number);
+            (index.covered, index.covered_epoch) = (checkpoint.covered, checkpoint.epoch);
+            index.add_floor = checkpoint.covered;
+            break;
+        }
+        index.remove_leftovers(disk, &files)?;
+        Ok(index)
+    }
+
+    fn remove_leftovers<D: Disk>(&self, disk: &mut D, files: &[(FileName, u64)]) -> Result<(), IndexError> {
+        let is_used = |file: &FileName| match file {
+            FileName::Checkpoint(number) => self.checkpoint == Some(*number),
+            FileName::Run(number) => self.runs.iter().any(|run| run.header.number == *number),
+            _ => true,
+        };
+        let leftovers: Vec<_> = files.iter().map(|(file, _)| *file).filter(|file| !is_used(file)).collect();
+        for file in &leftovers {
+            disk.execute(DiskOpKind::Remove { file: *file }).map_err(IndexError::Disk)?;
+        }
+        if !leftovers.is_empty() {
+            disk.execute(DiskOpKind::SyncDir { directory: Directory::Index }).map_err(IndexError::Disk)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `visit(queue, first offset, next offset)` for every queue and every run that holds entries of it: the queue's
+    /// next offset is the greatest. Reads all directories, for recovery.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or does not check: the index is to be discarded.
+    pub fn visit_queues<D: Disk>(
+        &self,
+        disk: &mut D,
+        mut visit: impl FnMut(QueueId, QueueOffset, QueueOffset),
+    ) -> Result<(), IndexError> {
+        for run in &self.runs {
+            let (mut next, mut left) = (run.header.directory_start, run.header.queue_count);
+            while left > 0 {
+                let count = VISIT_BLOCK_COUNT.min(left.div_ceil(BLOCK_RECORD_COUNT));
+                let blocks = read(disk, run.header.file(), next, count).map_err(IndexError::Damaged)?;
+                for bytes in blocks.chunks_exact(BLOCK_SIZE_BYTES).take(usize::try_from(count).expect("few blocks")) {
+                    let label = run.header.label(run.log_id, next, Kind::Directory);
+                    block::check(bytes, label, RECORD_SIZE_BYTES).map_err(IndexError::Damaged)?;
+                    for index in 0..block::item_count(bytes) as usize {
+                        let record = DirectoryRecord::decode(block::item(bytes, index, RECORD_SIZE_BYTES));
+                        visit(record.queue, record.first_offset, record.next_offset);
+                    }
+                    left = left.saturating_sub(u64::from(block::item_count(bytes)));
+                    next += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads `count` whole blocks from block `number` on.
+fn read<D: Disk>(disk: &mut D, file: FileName, number: u64, count: u64) -> Result<Block, String> {
+    let length = usize::try_from(count).map_err(|_| format!("{count} blocks"))? * BLOCK_SIZE_BYTES;
+    let offset = number * BLOCK_SIZE_BYTES as u64;
+    match disk.execute(DiskOpKind::Read { file, offset, length }) {
+        Ok(DiskDone::Read { block, length: found }) if found >= length => Ok(block),
+        Ok(_) => Err(format!("{} ends before block {}", file.path(), number + count)),
+        Err(error) => Err(error.detail),
+    }
+}
+
+fn read_checkpoint<D: Disk>(disk: &mut D, log_id: u128, number: u64) -> Option<Checkpoint> {
+    let bytes = read(disk, FileName::Checkpoint(number), 0, 1).ok()?;
+    Checkpoint::decode(&bytes, log_id, number).ok()
+}
+
+fn read_runs<D: Disk>(
+    disk: &mut D,
+    log_id: u128,
+    files: &[(FileName, u64)],
+    checkpoint: &Checkpoint,
+) -> Option<Vec<Rc<Run>>> {
+    let run = |(header, checksum): &(RunHeader, u32)| {
+        let size_bytes = files.iter().find(|(file, _)| *file == header.file())?.1;
+        if size_bytes < header.size_bytes() {
+            return None;
+        }
+        read_run(disk, log_id, header, *checksum).map(Rc::new)
+    };
+    checkpoint.runs.iter().map(run).collect()
+}
+
+fn read_run<D: Disk>(disk: &mut D, log_id: u128, header: &RunHeader, header_checksum: u32) -> Option<Run> {
+    let bytes = read(disk, header.file(), 0, 1).ok()?;
+    block::check(&bytes, header.label(log_id, 0, Kind::Header), HEADER_SIZE_BYTES).ok()?;
+    if block::checksum(&bytes) != header_checksum {
+        return None;
+    }
+    let mut tops = Vec::new();
+    let directory_block_count = header.directory_block_count();
+    for number in 0..directory_block_count.div_ceil(BLOCK_TOP_COUNT) {
+        let number = header.top_start + number;
+        let bytes = read(disk, header.file(), number, 1).ok()?;
+        block::check(&bytes, header.label(log_id, number, Kind::Top), TOP_SIZE_BYTES).ok()?;
+        let items = 0..block::item_count(&bytes) as usize;
+        tops.extend(items.map(|index| block::u32_at(block::item(&bytes, index, TOP_SIZE_BYTES), 0)));
+    }
+    let is_whole = tops.len() as u64 == directory_block_count;
+    is_whole.then_some(Run { log_id, header: *header, header_checksum, tops })
+}
