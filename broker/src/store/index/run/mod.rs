@@ -71,7 +71,8 @@ pub(super) const HEADER_SIZE_BYTES: usize = 72;
 pub(super) const ENTRY_BLOCK_START: u64 = 1;
 
 const _: () = assert!(BLOCK_ENTRY_COUNT == 2046 && BLOCK_RECORD_COUNT == 1364);
-const _: () = assert!(BLOCK_ITEM_BYTES % ENTRY_SIZE_BYTES == 0 && BLOCK_ITEM_BYTES % RECORD_SIZE_BYTES == 0);
+const _: () =
+    assert!(BLOCK_ITEM_BYTES.is_multiple_of(ENTRY_SIZE_BYTES) && BLOCK_ITEM_BYTES.is_multiple_of(RECORD_SIZE_BYTES));
 
 /// What the header of a run says, and which run it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
