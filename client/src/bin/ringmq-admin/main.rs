@@ -1,0 +1,158 @@
+//! `ringmq-admin`: looks after topics and shows the cluster, from a terminal or a script.
+//!
+//! Results go to standard output as a table (or JSON), everything else to standard error. Exit codes: 0 done; 1 a broker
+//! or name server did not do its part; 2 unusable arguments.
+
+mod commands;
+mod table;
+mod time;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use ringmq_client::{Admin, Error, ErrorKind};
+
+use commands::Report;
+
+/// Exit code when a broker or name server did not do its part.
+const EXIT_FAILED: u8 = 1;
+
+/// Exit code for unusable arguments, as clap's own.
+const EXIT_UNUSABLE: u8 = 2;
+
+/// Administers a RingMQ cluster.
+#[derive(Parser)]
+#[command(name = "ringmq-admin", version = ringmq_proto::build_info::VERSION)]
+struct Arguments {
+    /// The name servers, HOST:PORT, several separated by ';'.
+    #[arg(long, global = true, value_name = "ADDRESS", default_value = "127.0.0.1:9876", env = "RINGMQ_NAMESRV")]
+    namesrv: String,
+    /// Only brokers of this cluster.
+    #[arg(long, global = true, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Write JSON, an array with an object for each row, instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Create, delete, list and look at topics.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Look at clusters.
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
+    /// Look at messages.
+    #[command(subcommand)]
+    Message(MessageCommand),
+}
+
+#[derive(Subcommand)]
+enum TopicCommand {
+    /// Create a topic on all masters, or change it there.
+    Create(CreateArguments),
+    /// Delete a topic with all its messages, on all masters.
+    Delete {
+        /// Name of the topic.
+        topic: String,
+    },
+    /// All topics.
+    List,
+    /// The queues of a topic.
+    Stats {
+        /// Name of the topic.
+        topic: String,
+    },
+}
+
+#[derive(Args)]
+struct CreateArguments {
+    /// Name of the topic.
+    topic: String,
+    /// Queues on each master.
+    #[arg(long, value_name = "COUNT", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    queues: u32,
+    /// What clients may do: r, w or rw.
+    #[arg(long, value_name = "PERMISSION", default_value = "rw", value_parser = commands::permission)]
+    perm: u32,
+    /// The topic lives on one master only, so that the order of a queue is the order of the topic.
+    #[arg(long)]
+    ordered: bool,
+}
+
+#[derive(Subcommand)]
+enum ClusterCommand {
+    /// All brokers with their addresses.
+    List,
+}
+
+#[derive(Subcommand)]
+enum MessageCommand {
+    /// One message by its offset message id.
+    View {
+        /// The id: 32 or 56 hex digits.
+        id: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let json = arguments.json;
+    match run(arguments) {
+        Ok(report) => finish(&report, json),
+        Err(error) => {
+            eprintln!("ringmq-admin: {error}");
+            // An argument that this program cannot use, or a request that is wrong wherever it is sent.
+            let is_unusable = matches!(error, Error::Argument(_) | Error::Invalid(_));
+            ExitCode::from(if is_unusable { EXIT_UNUSABLE } else { EXIT_FAILED })
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<Report, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| Error::Argument("this machine gives no event loop (epoll) or thread"))?;
+    runtime.block_on(async {
+        let admin = Admin::start(&arguments.namesrv)?;
+        let cluster = arguments.cluster.as_deref();
+        match arguments.command {
+            Command::Topic(TopicCommand::Create(create)) => {
+                let (name, queue_count, perm, ordered) = (create.topic, create.queues, create.perm, create.ordered);
+                let topic = ringmq_client::admin::NewTopic { name, queue_count, perm, ordered };
+                commands::create_topic(&admin, cluster, &topic).await
+            }
+            Command::Topic(TopicCommand::Delete { topic }) => commands::delete_topic(&admin, cluster, &topic).await,
+            Command::Topic(TopicCommand::List) => commands::list_topics(&admin, cluster).await,
+            Command::Topic(TopicCommand::Stats { topic }) => commands::topic_stats(&admin, cluster, &topic).await,
+            Command::Cluster(ClusterCommand::List) => commands::list_cluster(&admin, cluster).await,
+            Command::Message(MessageCommand::View { id }) => commands::view_message(&admin, &id).await,
+        }
+    })
+}
+
+fn finish(report: &Report, json: bool) -> ExitCode {
+    let text = if json { report.table.to_json() } else { report.table.to_text() };
+    // Who reads may have gone (`| head`): that is no failure.
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("ringmq-admin: cannot write: {error}");
+            return ExitCode::from(EXIT_FAILED);
+        }
+        _ => {}
+    }
+    for (broker, error) in &report.failures {
+        let hint = if error.kind() == ErrorKind::Unavailable { " (try again)" } else { "" };
+        eprintln!("ringmq-admin: {broker}: {error}{hint}");
+    }
+    if report.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+}
