@@ -33,6 +33,8 @@ impl Shard {
             (Ok(()), false) => match self.store.append_consume_offset(*now, group, queue, offset) {
                 Err(refusal) => self.reject(connection, token, &refusal.into()),
                 Ok(appended) => {
+                    // An older one-way commit that is still gathered must not be written behind this one.
+                    self.coalesced.remove(&(Box::from(group), queue));
                     self.drafts[0].add(&appended);
                     self.respond_when_acknowledged(connection, token, &Response::Done);
                 }
