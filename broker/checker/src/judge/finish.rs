@@ -45,11 +45,14 @@ impl Judge {
         // Holes: the drain says that these offsets exist, and nothing was ever known at them.
         for offset in min.max(first_owed)..max {
             let Some(entry) = usize::try_from(offset).ok().and_then(|at| table.entries.get(at)) else {
+                if offset < table.may_skip_below {
+                    continue;
+                }
                 // All beyond are holes too: one report is enough, `max` itself may be nonsense.
                 self.anomalies.report(Anomaly::new(AnomalyKind::OffsetHole).at(queue, offset).other(max));
                 break;
             };
-            if entry.flags & DRAINED == 0 && !entry.is_firm() {
+            if entry.flags & DRAINED == 0 && !entry.is_firm() && offset >= table.may_skip_below {
                 self.anomalies.report(Anomaly::new(AnomalyKind::OffsetHole).at(queue, offset));
             }
         }

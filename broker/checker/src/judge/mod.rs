@@ -195,6 +195,13 @@ impl Judge {
         self.trimmed(queue, u64::MAX);
     }
 
+    /// The disk was damaged at rest, and the broker goes on at `next_offset` because the damage may hide messages: offsets
+    /// below that nobody knows may stay empty. What somebody knows is owed as before.
+    pub fn may_skip(&mut self, queue: QueueIndex, next_offset: u64) {
+        let table = self.table(queue);
+        table.may_skip_below = table.may_skip_below.max(next_offset);
+    }
+
     /// Copies of messages may stand in `queue` (a retry or dead-letter topic): they count as no duplicates.
     pub fn redelivery_queue(&mut self, queue: QueueIndex) {
         self.table(queue).redelivery = true;
@@ -293,7 +300,7 @@ impl Judge {
         // the memory that a broken broker can make the judge take.)
         let offsets_max = self.sends.attempt_count();
         let table = self.table(queue);
-        if !table.redelivery && offset >= offsets_max {
+        if !table.redelivery && offset >= offsets_max.saturating_add(table.may_skip_below) {
             self.anomalies.report(Anomaly::new(AnomalyKind::OffsetImpossible).at(queue, offset).of(message));
             return;
         }

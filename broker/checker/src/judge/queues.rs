@@ -53,6 +53,8 @@ pub(super) struct QueueTable {
     pub(super) entries: Vec<Entry>,
     /// Offsets below are no longer owed.
     pub(super) trimmed_below: u64,
+    /// Unknown offsets below may be holes.
+    pub(super) may_skip_below: u64,
     /// The largest visible end that anybody saw.
     pub(super) visible_end: u64,
     /// First and end offset of the final drain.
