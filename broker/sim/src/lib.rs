@@ -6,4 +6,7 @@
 //! seed does not decide (the command line runs histories on many threads, each history on one).
 
 pub mod disk;
+pub mod log;
 pub mod rng;
+pub mod runner;
+pub mod world;

@@ -7,6 +7,9 @@
 use crate::rng::Rng;
 use std::rc::Rc;
 
+/// What a sector that was never written reads as; the coarsest sector is 4 KiB.
+static ZEROS: [u8; 4096] = [0; 4096];
+
 /// Content of a sector; `None` is all zeros.
 type Sector = Option<Rc<[u8]>>;
 
@@ -70,7 +73,7 @@ impl SimFile {
             if !keep() {
                 continue;
             }
-            let zero = piece.iter().all(|byte| *byte == 0);
+            let zero = piece == &ZEROS[..piece.len()];
             let sector = first + index;
             let after: Sector = (!zero).then(|| piece.into());
             let before = if zero && sector >= self.sectors.len() {
@@ -100,9 +103,9 @@ impl SimFile {
         self.size_durable = self.size;
     }
 
-    /// A flush fails: what it should have covered will never be flushed by another one.
-    pub(super) fn fail_flush(&mut self, sequence: u64) {
-        for write in self.unflushed.iter_mut().filter(|write| write.sequence < sequence) {
+    /// A flush of writes in `from..to` fails: no other one will cover them.
+    pub(super) fn fail_flush(&mut self, from: u64, to: u64) {
+        for write in self.unflushed.iter_mut().filter(|write| (from..to).contains(&write.sequence)) {
             write.doomed = true;
         }
     }
@@ -149,6 +152,24 @@ impl SimFile {
         }
         self.size_durable = self.size;
         lost
+    }
+
+    /// The process that saw a flush fail is gone. What the device kept of it is what it reads back from now on (the log is
+    /// read and written past the page cache), and the next flush covers it.
+    pub(super) fn resolve_failed_flushes(&mut self, rng: &mut Rng) {
+        if self.unflushed.iter().any(|write| write.doomed) {
+            let mut kept = Vec::new();
+            for mut write in std::mem::take(&mut self.unflushed).into_iter().rev() {
+                if write.doomed && rng.percent(50) {
+                    *self.slot(write.sector) = write.before;
+                } else {
+                    write.doomed = false;
+                    kept.push(write);
+                }
+            }
+            kept.reverse();
+            self.unflushed = kept;
+        }
     }
 
     /// Everything that reads see is durable from now on (the operating system wrote it back in its own time).
@@ -227,7 +248,7 @@ mod tests {
     fn failed_flush_is_not_made_good_by_the_next() {
         let mut file = SimFile::new(512, 512);
         file.write(0, &[1; 512], || true);
-        file.fail_flush(file.sequence());
+        file.fail_flush(0, file.sequence());
         file.flush(file.sequence());
         assert_eq!(content(&file, 0, 512), [1; 512], "reads see it until the power is cut");
         file.power_cut(&mut Rng::new(1), 0);

@@ -72,11 +72,16 @@ pub struct SimDisk {
 impl SimDisk {
     /// An empty disk with sectors of `alignment` bytes (512 or 4096) whose every choice follows from `rng`.
     pub fn new(rng: Rng, alignment: usize) -> Self {
+        Self::with_pool(rng, alignment, BlockPool::new(8 << 20))
+    }
+
+    /// The same; the blocks of its reads, and of the store above it, come from `pool`.
+    pub fn with_pool(rng: Rng, alignment: usize, pool: BlockPool) -> Self {
         assert!(alignment == 512 || alignment == 4096, "the log's alignment: {alignment}");
         Self {
             rng,
             alignment,
-            pool: BlockPool::new(8 << 20),
+            pool,
             files: Vec::new(),
             names: Names::default(),
             in_flight: Vec::new(),
@@ -186,6 +191,9 @@ impl SimDisk {
                 let _ = self.run(&op.kind, inode, Some(sequence));
             }
         }
+        for file in &mut self.files {
+            file.resolve_failed_flushes(&mut self.rng);
+        }
         self.power_left = None;
         self.powered = true;
     }
@@ -283,13 +291,14 @@ impl SimDisk {
         match op {
             DiskOpKind::Write { offset, block, start, length, .. } => {
                 let kept = rng.pick(&[0, 50, 100]);
+                let before = file.sequence();
                 let room = kind != DiskErrorKind::Full || offset + *length as u64 <= file.size();
                 if room {
                     file.write(*offset, &block[*start..start + length], || rng.percent(kept));
                 }
-                file.fail_flush(file.sequence());
+                file.fail_flush(before, file.sequence());
             }
-            DiskOpKind::Sync { .. } => file.fail_flush(file.sequence()),
+            DiskOpKind::Sync { .. } => file.fail_flush(0, file.sequence()),
             _ => {}
         }
     }

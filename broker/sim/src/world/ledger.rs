@@ -1,0 +1,290 @@
+//! What is known of the history: told to the judge as it happens, and kept where the judge has no eyes.
+//!
+//! The judge knows queues by a dense number. Here they get one when first seen, by their internal id, which must never be
+//! used again: a topic that is deleted and made anew has new queues.
+
+use ringmq_checker::{Content, Judge, MessageId, Outcome, Polled, QueueIndex, Rules, RunSeed};
+use ringmq_proto::ids::QueueId;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Whether a topic exists, as far as answers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existence {
+    /// It was never made, or its deletion was acknowledged.
+    Absent,
+    /// Its creation was acknowledged, or it was found.
+    Present,
+    /// A change of it ended without an answer.
+    Unknown,
+}
+
+/// A topic of the history.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Whether it exists.
+    pub existence: Existence,
+    /// A change of it, or an opening that may create it, waits for its answer.
+    pub changing: bool,
+    /// Openings that wait for their answers.
+    pub opening: u32,
+}
+
+/// A queue of the history.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    /// Its internal id.
+    pub id: QueueId,
+    /// Index of its topic.
+    pub topic: usize,
+    /// Its number in the topic.
+    pub number: u32,
+    /// The deletion of its topic was acknowledged (or it was found gone after a deletion without an answer).
+    pub deleted: bool,
+    /// After damage: offsets below that nobody knows may be empty.
+    pub may_skip_below: u64,
+    /// Behind the last offset that an acknowledgement or a reader named.
+    pub known_end: u64,
+    /// Store times that readers saw, by offset.
+    pub store_times: BTreeMap<u64, u64>,
+    /// Where acknowledged messages lie in the log, by offset.
+    pub positions: BTreeMap<u64, u64>,
+}
+
+/// The books of one history.
+pub(super) struct Ledger {
+    /// The judge of sends, polls and commits.
+    pub judge: Judge,
+    /// Makes and reads bodies.
+    pub run: RunSeed,
+    /// All topics that clients know of.
+    pub topics: Vec<Topic>,
+    queues: Vec<Queue>,
+    by_id: BTreeMap<QueueId, QueueIndex>,
+    /// Group and queue of commits and queries that wait for their answer.
+    pub busy_groups: BTreeSet<(u32, QueueIndex)>,
+    /// Every consume offset that anybody tried to commit.
+    pub tried_commits: BTreeSet<(u32, QueueIndex, u64)>,
+    /// Messages of commits that were damaged at rest: they may be refused, never be absent.
+    pub excused: BTreeMap<(QueueId, u64), MessageId>,
+    /// A commit was damaged at rest: the log has a hole.
+    pub damaged: bool,
+    /// Operations of the disk may fail now: reads may be refused.
+    pub faulty: bool,
+    /// The first thing that is wrong and that the judge cannot see.
+    wrong: Option<String>,
+}
+
+impl Ledger {
+    /// Empty books for a history of `topic_count` topics.
+    pub(super) fn new(run: RunSeed, topic_count: usize) -> Self {
+        let topic = |number| Topic {
+            name: format!("topic-{number}"),
+            existence: Existence::Absent,
+            changing: false,
+            opening: 0,
+        };
+        Self {
+            judge: Judge::new(Rules::default()),
+            run,
+            topics: (0..topic_count).map(topic).collect(),
+            queues: Vec::new(),
+            by_id: BTreeMap::new(),
+            busy_groups: BTreeSet::new(),
+            tried_commits: BTreeSet::new(),
+            excused: BTreeMap::new(),
+            damaged: false,
+            faulty: false,
+            wrong: None,
+        }
+    }
+
+    /// Notes that something is wrong; the first one counts.
+    pub(super) fn wrong(&mut self, what: impl FnOnce() -> String) {
+        if self.wrong.is_none() {
+            self.wrong = Some(what());
+        }
+    }
+
+    /// What is wrong so far.
+    pub(super) fn found(&self) -> Option<String> {
+        self.wrong.clone().or_else(|| {
+            let anomalies = self.judge.anomalies();
+            (!anomalies.is_empty()).then(|| anomalies.to_string())
+        })
+    }
+
+    /// The queue with this internal id. New ones are noted; a used one must belong to the same queue of the same topic.
+    pub(super) fn queue_index(&mut self, id: QueueId, topic: usize, number: u32) -> QueueIndex {
+        if let Some(&index) = self.by_id.get(&id) {
+            let queue = &self.queues[index.0 as usize];
+            if queue.deleted || (queue.topic, queue.number) != (topic, number) {
+                let text =
+                    format!("internal queue id {id} of {queue:?} is used again for topic {topic} queue {number}");
+                self.wrong(|| text);
+            }
+            return index;
+        }
+        let index = QueueIndex(u32::try_from(self.queues.len()).unwrap_or(u32::MAX));
+        self.queues.push(Queue {
+            id,
+            topic,
+            number,
+            deleted: false,
+            may_skip_below: 0,
+            known_end: 0,
+            store_times: BTreeMap::new(),
+            positions: BTreeMap::new(),
+        });
+        self.by_id.insert(id, index);
+        index
+    }
+
+    /// What is known of a queue.
+    pub(super) fn queue(&self, index: QueueIndex) -> &Queue {
+        &self.queues[index.0 as usize]
+    }
+
+    /// What is known of a queue, to note more.
+    pub(super) fn queue_mut(&mut self, index: QueueIndex) -> &mut Queue {
+        &mut self.queues[index.0 as usize]
+    }
+
+    /// The queue with this internal id, if it was seen.
+    pub(super) fn find(&self, id: QueueId) -> Option<QueueIndex> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// All queues, in the order in which they were seen.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (QueueIndex, &Queue)> {
+        (0..).map(QueueIndex).zip(&self.queues)
+    }
+
+    /// A topic's queues are gone for good.
+    pub(super) fn topic_deleted(&mut self, topic: usize) {
+        self.topics[topic].existence = Existence::Absent;
+        for (index, queue) in (0..).map(QueueIndex).zip(&mut self.queues) {
+            if queue.topic == topic && !queue.deleted {
+                queue.deleted = true;
+                self.judge.queue_deleted(index);
+            }
+        }
+    }
+
+    /// A topic whose last change had no answer was found, with these queues. Queues of it that are not among them are gone.
+    pub(super) fn topic_found(&mut self, topic: usize, queues: &[QueueId]) {
+        self.topics[topic].existence = Existence::Present;
+        for (index, queue) in (0..).map(QueueIndex).zip(&mut self.queues) {
+            if queue.topic == topic && !queue.deleted && !queues.contains(&queue.id) {
+                queue.deleted = true;
+                self.judge.queue_deleted(index);
+            }
+        }
+    }
+
+    /// The broker refused `from..next` of a queue as damaged: it must have been, and what the disk held there before counts
+    /// as read.
+    pub(super) fn refused_as_damaged(&mut self, queue: QueueIndex, from: u64, next: u64) {
+        let id = self.queue(queue).id;
+        let mut polled = Vec::new();
+        for offset in from..next {
+            if let Some(message) = self.excused.get(&(id, offset)) {
+                polled.push(Polled { offset, content: Content::Message(*message) });
+            } else if offset >= self.queue(queue).may_skip_below {
+                return self.wrong(|| format!("offset {offset} of {queue:?} is refused as damaged and was not"));
+            }
+        }
+        for message in polled {
+            self.judge.poll(queue, message.offset, message.offset + 1, &[message]);
+        }
+    }
+
+    /// A message was acknowledged; where it lies is told of the first of a record.
+    pub(super) fn acknowledged(&mut self, message: MessageId, queue: QueueIndex, offset: u64, position: Option<u64>) {
+        self.judge.outcome(message, Outcome::Ok { queue, offset });
+        let books = self.queue_mut(queue);
+        books.known_end = books.known_end.max(offset + 1);
+        books.positions.extend(position.map(|position| (offset, position)));
+    }
+
+    /// What a body is.
+    pub(super) fn content(&self, body: &[u8]) -> Content {
+        self.run.read(body).map_or(Content::Foreign, Content::Message)
+    }
+
+    /// A reader saw a message with this store time.
+    pub(super) fn saw(&mut self, queue: QueueIndex, polled: &Polled, store_time_ms: u64) {
+        let books = self.queue_mut(queue);
+        books.known_end = books.known_end.max(polled.offset + 1);
+        let times = &mut books.store_times;
+        let before = times.range(..polled.offset).next_back().map(|(_, time)| *time);
+        let after = times.range(polled.offset + 1..).next().map(|(_, time)| *time);
+        times.insert(polled.offset, store_time_ms);
+        if before.is_some_and(|before| before > store_time_ms) || after.is_some_and(|after| after < store_time_ms) {
+            let text = format!("store time {store_time_ms} of {polled:?} between {before:?} and {after:?}");
+            self.wrong(|| text);
+        }
+    }
+
+    /// A search for `store_time_ms` in a queue gave `found`. What was known below `known_end` when it was asked must agree.
+    pub(super) fn searched(&mut self, queue: QueueIndex, search: Search, found: u64, min_offset: u64) {
+        let Search { store_time_ms, upper, known_end } = search;
+        let known = self.queue(queue).store_times.range(min_offset.min(known_end)..known_end);
+        let id = self.queue(queue).id;
+        // What lies in a damaged commit is not found by its time either.
+        let known = known.filter(|(offset, _)| !self.excused.contains_key(&(id, **offset)));
+        let contradiction = known.map(|(offset, time)| (*offset, *time)).find(|(offset, time)| {
+            if upper {
+                // The last message at or before that time; the first one when there is none.
+                (*offset > found && *time <= store_time_ms)
+                    || (*offset <= found && *time > store_time_ms && *offset > min_offset)
+            } else {
+                // The first message at or after that time.
+                (*offset < found) != (*time < store_time_ms)
+            }
+        });
+        if let Some((offset, time)) = contradiction {
+            let queue = self.queue(queue);
+            let text = format!("{search:?} gave offset {found} of queue {}, but offset {offset} has {time}", queue.id);
+            self.wrong(|| text);
+        }
+    }
+
+    /// A power cut took what was not flushed (`flush = "async"`): the queue may have fallen back to `kept`.
+    pub(super) fn fall_back(&mut self, index: QueueIndex, kept: u64) {
+        self.judge.power_cut(index, kept);
+        let queue = self.queue_mut(index);
+        queue.known_end = queue.known_end.min(kept);
+        queue.positions.retain(|offset, _| *offset < kept);
+        queue.store_times.retain(|offset, _| *offset < kept);
+    }
+
+    /// The same for consume offsets: any that was ever tried may be the last one again.
+    pub(super) fn commits_fall_back(&mut self) {
+        self.judge.commits_may_regress();
+        for (group, queue, offset) in &self.tried_commits {
+            self.judge.commit(*group, *queue, *offset, false);
+        }
+    }
+
+    /// After an opening on a damaged disk: the queue goes on at `next_offset`.
+    pub(super) fn may_skip(&mut self, id: QueueId, next_offset: u64) {
+        if let Some(index) = self.find(id) {
+            self.judge.may_skip(index, next_offset);
+            let queue = self.queue_mut(index);
+            queue.may_skip_below = queue.may_skip_below.max(next_offset);
+        }
+    }
+}
+
+/// A search by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Search {
+    /// The time, ms.
+    pub store_time_ms: u64,
+    /// The last at or before it, not the first at or after.
+    pub upper: bool,
+    /// Behind the last offset that was known when it was asked.
+    pub known_end: u64,
+}
