@@ -1,7 +1,6 @@
 //! The operations thread: one tokio runtime that hears what shards tell, keeps them registered, brings topics to siblings and
 //! serves the operations port.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,15 +47,26 @@ pub struct OperationsPlan {
     pub listener: Option<TcpListener>,
     /// One failed shard is the end of the process.
     pub exit_on_failed_shard: bool,
-    /// Called once, when the shards serve no more: how each that has failed did.
-    pub on_all_ended: Box<dyn FnOnce(Vec<(String, String)>) + Send>,
 }
 
 /// The thread.
 pub struct Operations {
     thread: JoinHandle<()>,
-    stop: watch::Sender<bool>,
+    stop: Stopper,
     ready: std::sync::mpsc::Receiver<()>,
+}
+
+/// Asks for a clean stop of the process's shards, from any thread, any number of times.
+#[derive(Clone)]
+pub struct Stopper {
+    wanted: Arc<watch::Sender<bool>>,
+}
+
+impl Stopper {
+    /// Name servers are told first, then each shard is asked to stop. The thread ends with the last of them.
+    pub fn stop(&self) {
+        self.wanted.send_replace(true);
+    }
 }
 
 impl Operations {
@@ -71,7 +81,7 @@ impl Operations {
         let thread = thread::Builder::new().name("operations".into()).spawn(move || {
             runtime.block_on(Thread::new(plan, hub, ready_to).run(events, stopped));
         })?;
-        Ok(Self { thread, stop, ready })
+        Ok(Self { thread, stop: Stopper { wanted: Arc::new(stop) }, ready })
     }
 
     /// Waits until every shard is registered with every name server, or three seconds.
@@ -81,9 +91,13 @@ impl Operations {
         }
     }
 
-    /// Unregisters and ends the thread.
-    pub fn stop(self) {
-        self.stop.send_replace(true);
+    /// What stops the shards.
+    pub fn stopper(&self) -> Stopper {
+        self.stop.clone()
+    }
+
+    /// Waits for the end of the thread, which comes with the end of the last shard.
+    pub fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("the operations thread has panicked");
         }
@@ -99,7 +113,7 @@ struct Thread {
     versions: Vec<DataVersion>,
     reported: Vec<bool>,
     ended: Vec<bool>,
-    failures: BTreeMap<String, String>,
+    stopping: bool,
     tasks: JoinSet<()>,
     registrations_due: usize,
     registered: UnboundedSender<()>,
@@ -125,7 +139,7 @@ impl Thread {
             versions: vec![DataVersion::default(); count],
             reported: vec![false; count],
             ended: vec![false; count],
-            failures: BTreeMap::new(),
+            stopping: false,
             tasks: JoinSet::new(),
             registrations_due: count * plan.name_servers.len(),
             registered,
@@ -171,10 +185,21 @@ impl Thread {
                     let posts = self.siblings.compare();
                     self.deliver(posts);
                 }
-                _ = stopped.wait_for(|stopped| *stopped) => break,
+                _ = stopped.wait_for(|stopped| *stopped), if !self.stopping => self.stop().await,
+            }
+            if self.ended.iter().all(|ended| *ended) {
+                self.unregister().await;
+                return;
             }
         }
+    }
+
+    async fn stop(&mut self) {
+        self.stopping = true;
         self.unregister().await;
+        for shard in 0..self.ended.len() {
+            self.hub.post(shard, Mail::Stop);
+        }
     }
 
     fn call_ready(&mut self) {
@@ -188,7 +213,7 @@ impl Thread {
         }
     }
 
-    async fn unregister(mut self) {
+    async fn unregister(&mut self) {
         self.status.ready.store(false, Ordering::Release);
         for table in &self.tables {
             table.send_replace(None);
@@ -239,7 +264,7 @@ impl Thread {
 
     /// A new table under a new version; the first one starts the shard's registrations.
     fn tell_name_servers(&mut self, shard: usize) {
-        if self.ended[shard] {
+        if self.ended[shard] || self.stopping {
             return;
         }
         let version = &mut self.versions[shard];
@@ -265,18 +290,12 @@ impl Thread {
         let posts = self.siblings.ended(now_ms(), shard);
         self.deliver(posts);
         if let Ended::Failed(fatal) = ended {
-            self.status.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), fatal.0.clone());
-            self.failures.insert(name, fatal.0);
+            self.status.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(name, fatal.0);
             if self.plan.exit_on_failed_shard {
                 for other in 0..self.ended.len() {
                     self.hub.post(other, Mail::Stop);
                 }
             }
-        }
-        if self.ended.iter().all(|ended| *ended) {
-            self.status.ready.store(false, Ordering::Release);
-            let failures = std::mem::take(&mut self.failures).into_iter().collect();
-            std::mem::replace(&mut self.plan.on_all_ended, Box::new(|_| ()))(failures);
         }
     }
 }

@@ -66,16 +66,19 @@ fn notice(topic: &str, version: u64) -> TopicNotice {
     TopicNotice { topic: topic.into(), version, queue_count: 4, perm: 6, ordered: false, deleted: false }
 }
 
-fn plan(names: &[&str], name_servers: Vec<String>) -> (OperationsPlan, Receiver<Vec<(String, String)>>) {
-    let (over_to, over) = channel();
-    let plan = OperationsPlan {
-        identities: names.iter().map(|name| identity(name)).collect(),
-        name_servers,
-        listener: None,
-        exit_on_failed_shard: false,
-        on_all_ended: Box::new(move |failures| over_to.send(failures).expect("the test listens")),
-    };
-    (plan, over)
+fn plan(names: &[&str], name_servers: Vec<String>) -> OperationsPlan {
+    let identities = names.iter().map(|name| identity(name)).collect();
+    OperationsPlan { identities, name_servers, listener: None, exit_on_failed_shard: false }
+}
+
+/// Stops as the process does: each shard, asked to, ends.
+fn stop(operations: Operations, hub: &Hub) {
+    operations.stopper().stop();
+    for shard in 0..hub.shard_count() {
+        mail(hub, shard, |mail| matches!(mail, Mail::Stop).then_some(()));
+        hub.tell(Event::Ended { shard, ended: Ended::Stopped });
+    }
+    operations.join();
 }
 
 /// Waits for mail that `wanted` picks.
@@ -101,7 +104,7 @@ fn offered(mail: &Mail) -> Option<TopicNotice> {
 fn shards_are_registered_with_their_topics_told_of_changes_and_unregistered_at_the_end() {
     let (address, heard) = name_server();
     let (hub, events) = Hub::new(1);
-    let (plan, _over) = plan(&["a"], vec![address.to_string()]);
+    let plan = plan(&["a"], vec![address.to_string()]);
     let operations = Operations::start(plan, hub.clone(), events).expect("starts");
     mail(&hub, 0, |mail| matches!(mail, Mail::Control(ControlInput::ReportTopics)).then_some(()));
     hub.tell(Event::Control { shard: 0, message: ControlOutput::Topics(vec![notice("t", 1)]) });
@@ -112,26 +115,26 @@ fn shards_are_registered_with_their_topics_told_of_changes_and_unregistered_at_t
     hub.tell(Event::Control { shard: 0, message: ControlOutput::Topics(vec![notice("u", 1)]) });
     assert_eq!(heard.recv().expect("registered").2, ["TBW102", "t", "u"]);
     assert!(begun.elapsed() < Duration::from_secs(2), "a change does not wait for the beat");
-    operations.stop();
+    stop(operations, &hub);
     assert_eq!(heard.iter().next(), Some((104, "a".into(), vec![])));
 }
 
 #[test]
 fn unreachable_name_server_delays_readiness_by_three_seconds_only() {
     let (hub, events) = Hub::new(1);
-    let (plan, _over) = plan(&["a"], vec!["127.0.0.1:1".into()]);
+    let plan = plan(&["a"], vec!["127.0.0.1:1".into()]);
     let begun = Instant::now();
     let operations = Operations::start(plan, hub.clone(), events).expect("starts");
     hub.tell(Event::Control { shard: 0, message: ControlOutput::Topics(vec![]) });
     operations.wait_until_ready();
     assert!((2..5).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-    operations.stop();
+    stop(operations, &hub);
 }
 
 #[test]
 fn topic_of_one_shard_reaches_its_sibling_also_when_it_was_made_before_the_start() {
     let (hub, events) = Hub::new(2);
-    let (plan, _over) = plan(&["a", "s1-a"], vec![]);
+    let plan = plan(&["a", "s1-a"], vec![]);
     let operations = Operations::start(plan, hub.clone(), events).expect("starts");
     hub.tell(Event::Control { shard: 0, message: ControlOutput::Topics(vec![notice("old", 3)]) });
     assert_eq!(mail(&hub, 1, offered), notice("old", 3), "found by comparison");
@@ -145,7 +148,7 @@ fn topic_of_one_shard_reaches_its_sibling_also_when_it_was_made_before_the_start
         _ => None,
     });
     assert_eq!(failures, [("a".to_owned(), "the disk is full".to_owned())]);
-    operations.stop();
+    stop(operations, &hub);
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn failed_shard_is_unhealthy_and_unregistered_and_the_last_end_is_told() {
     let (hub, events) = Hub::new(2);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound");
-    let (plan, over) = plan(&["a", "s1-a"], vec![address.to_string()]);
+    let plan = plan(&["a", "s1-a"], vec![address.to_string()]);
     let plan = OperationsPlan { listener: Some(listener), ..plan };
     let operations = Operations::start(plan, hub.clone(), events).expect("starts");
     assert!(get(port, "/healthz").starts_with("HTTP/1.1 200"));
@@ -174,8 +177,7 @@ fn failed_shard_is_unhealthy_and_unregistered_and_the_last_end_is_told() {
     let health = get(port, "/healthz");
     assert!(health.starts_with("HTTP/1.1 503") && health.contains("s1-a has failed: the disk is gone"), "{health}");
     hub.tell(Event::Ended { shard: 0, ended: Ended::Stopped });
-    assert_eq!(over.recv().expect("told"), [("s1-a".to_owned(), "the disk is gone".to_owned())]);
-    operations.stop();
+    operations.join();
 }
 
 fn get(address: SocketAddr, path: &str) -> String {

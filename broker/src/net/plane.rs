@@ -253,11 +253,16 @@ impl<M: StepMachine + 'static> Plane<M> {
     }
 
     async fn turns(self: Rc<Self>, index: usize) {
+        let turn = &self.shards[index].turn;
         loop {
-            self.shards[index].turn.wait().await;
+            turn.wait().await;
             // Completions that are there already belong before the turn: they may free the commit that it starts.
             self.reap();
             self.call(index, |driver, ring| driver.input(now(), Input::Turn, ring));
+            // A shard that wants another turn although it just had one waits for something: not by taking all the time.
+            if turn.is_raised() {
+                glommio::timer::sleep(Duration::from_nanos(TICK_NS_MIN)).await;
+            }
         }
     }
 

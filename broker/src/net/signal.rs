@@ -21,6 +21,11 @@ impl Signal {
         }
     }
 
+    /// Whether the flag is up.
+    pub(super) fn is_raised(&self) -> bool {
+        self.raised.get()
+    }
+
     /// Returns once the flag is up, and lowers it.
     pub(super) async fn wait(&self) {
         poll_fn(|context| self.poll(context)).await;
