@@ -22,7 +22,7 @@ use crate::send_times::SendTimes;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the last answers may take after the end.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a sending is made of.
 pub struct SendingSetup<'a> {

@@ -317,6 +317,8 @@ impl Role for Producer {
     }
 
     fn is_done(&self, shared: &ProducerShared) -> bool {
-        self.is_stopping(shared) && self.in_flight_count == 0
+        // One without a message to send still counts among those that the start waits for.
+        let is_over = shared.board.stop_sending.load(Ordering::Relaxed) || (self.is_started && self.quota == 0);
+        is_over && self.in_flight_count == 0
     }
 }

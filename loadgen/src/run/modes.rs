@@ -8,6 +8,7 @@ use ringmq_checker::compact::{Account, Reading, of_readings, reconcile};
 use ringmq_checker::identity::PRODUCER_COUNT_MAX;
 
 use super::Run;
+use super::watch::STALL_TIMEOUT;
 use crate::cli::Mode;
 use crate::control::{self, Ends};
 use crate::count::Board;
@@ -139,8 +140,8 @@ impl Run<'_> {
         self.watch.close(&board);
         let sent = sending.join()?;
         let phase = self.sent(order.name, &board, &sent, cpu_broker_ns);
-        watched?;
-        self.account_for(&sent)?;
+        let accounted = self.account_for(&sent);
+        watched.and(accounted)?;
         Ok((phase, sent.accounts))
     }
 
@@ -152,9 +153,15 @@ impl Run<'_> {
         sending: &Sending,
         is_enough: impl Fn(u64) -> bool,
     ) -> Result<(), Failure> {
-        let watched = self
-            .watch
-            .until(board, |elapsed, totals| elapsed >= order.send_for || sending.is_ended() || is_enough(totals.read));
+        let mut last = (0, Duration::ZERO);
+        let watched = self.watch.until(board, |elapsed, totals| {
+            if totals.acknowledged != last.0 {
+                last = (totals.acknowledged, elapsed);
+            }
+            let is_stalled = elapsed - last.1 > STALL_TIMEOUT;
+            let is_all_sent = order.messages_max.is_some_and(|messages_max| totals.sent >= messages_max);
+            elapsed >= order.send_for || is_stalled || is_all_sent || sending.is_ended() || is_enough(totals.read)
+        });
         board.stop_sending.store(true, Ordering::Relaxed);
         watched?;
         self.watch.until(board, |elapsed, _| {
@@ -198,8 +205,8 @@ impl Run<'_> {
         let cpu_broker_ns = self.broker_ns_since(broker_ns);
         let sent = sending.join()?;
         let send_phase = self.sent(order.name, &board, &sent, cpu_broker_ns);
-        watched?;
-        self.account_for(&sent)?;
+        let accounted = self.account_for(&sent);
+        watched.and(accounted)?;
         readers.end_at(&control::ends(&self.cluster, &self.topics)?);
         let watched = self.watch.until_read(&board, || readers.is_ended());
         self.watch.close(&board);

@@ -16,8 +16,8 @@ const LOOK: Duration = Duration::from_millis(5);
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_millis(100);
 
-/// A reader that gets nothing for so long has failed; also across a restart of the broker.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// When nothing is acknowledged, or nothing is read, for so long, no more is expected: longer than a broker takes to restart.
+pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
