@@ -8,7 +8,8 @@ use ringmq_broker::disk::{
 };
 use ringmq_broker::now::Now;
 use ringmq_broker::store::{
-    BatchItem, BatchShared, Entropy, NewMessage, Piece, ReadOutcome, RecordSink, Retention, Store, StoreOptions, TopicChange,
+    BatchItem, BatchShared, Entropy, NewMessage, Piece, ReadOutcome, RecordSink, Retention, Store, StoreOptions,
+    TopicChange,
 };
 use ringmq_proto::ids::QueueId;
 use ringmq_proto::message::Host;
@@ -40,9 +41,7 @@ impl Disk for NullDisk {
             DiskOpKind::Read { file: FileName::Identity, .. } => {
                 Err(DiskError { kind: DiskErrorKind::NotFound, detail: "a new directory".into() })
             }
-            DiskOpKind::Read { length, .. } => {
-                Ok(DiskDone::Read { block: self.pool.take(length).freeze(), length: 0 })
-            }
+            DiskOpKind::Read { length, .. } => Ok(DiskDone::Read { block: self.pool.take(length).freeze(), length: 0 }),
             _ => Ok(DiskDone::Done),
         }
     }

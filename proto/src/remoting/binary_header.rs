@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 
 use super::FrameError;
-use super::ext::ExtFields;
+use super::ext::{EXT_FIELD_COUNT_USUAL, ExtFields};
 use super::header::{Header, Language};
 use crate::limits::REMOTING_EXT_FIELD_COUNT_MAX;
 
@@ -40,14 +40,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
         version,
         opaque,
         flag,
-        remark: (!remark.is_empty()).then(|| String::from_utf8_lossy(remark)),
+        remark: (!remark.is_empty()).then(|| text(remark)),
         ext: decode_fields(fields)?,
     })
 }
 
 fn decode_fields(bytes: &[u8]) -> Result<ExtFields<'_>, FrameError> {
     let mut input = Input { bytes };
-    let mut ext = ExtFields::new();
+    let mut ext = if bytes.is_empty() { ExtFields::new() } else { ExtFields::with_capacity(EXT_FIELD_COUNT_USUAL) };
     while !input.bytes.is_empty() {
         let name = input.short_chunk()?;
         let value = input.long_chunk()?;
@@ -63,7 +63,8 @@ fn decode_fields(bytes: &[u8]) -> Result<ExtFields<'_>, FrameError> {
 }
 
 fn text(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+    // Several times as fast as the lossy conversion where nothing is lost.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 pub(super) fn encode(header: &Header<'_>, out: &mut Vec<u8>) {

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 
 use super::FieldError;
 
+/// Room for the fields of a send, the largest of the frequent headers.
+pub(super) const EXT_FIELD_COUNT_USUAL: usize = 16;
+
 /// The named string values of one header, in the order of the wire. When a name comes twice the last one counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExtFields<'a> {
@@ -73,7 +76,7 @@ pub trait ExtHeader<'a>: Sized {
 
     /// The fields of this header alone.
     fn to_ext(&self) -> ExtFields<'a> {
-        let mut ext = ExtFields::new();
+        let mut ext = ExtFields::with_capacity(EXT_FIELD_COUNT_USUAL);
         self.encode_into(&mut ext);
         ext
     }

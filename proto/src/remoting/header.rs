@@ -132,6 +132,19 @@ impl<'a> Header<'a> {
         self
     }
 
+    /// The same header, independent of the bytes that it was decoded from.
+    pub fn into_owned(self) -> Header<'static> {
+        Header {
+            remark: self.remark.map(|remark| Cow::Owned(remark.into_owned())),
+            ext: self.ext.into_owned(),
+            code: self.code,
+            language: self.language,
+            version: self.version,
+            opaque: self.opaque,
+            flag: self.flag,
+        }
+    }
+
     /// The code of a response. What is no response code at all counts as 1 SYSTEM_ERROR.
     pub fn response_code(&self) -> Code {
         u16::try_from(self.code).map_or(Code::SYSTEM_ERROR, Code::new)

@@ -12,16 +12,21 @@
 use std::borrow::Cow;
 
 use super::FrameError;
-use super::ext::ExtFields;
+use super::ext::{EXT_FIELD_COUNT_USUAL, ExtFields};
 use super::header::{Header, Language};
 use super::scan::Scanner;
 use crate::limits::REMOTING_EXT_FIELD_COUNT_MAX;
 
-/// Room for the fields of a send, the largest of the frequent headers.
-const EXT_FIELD_COUNT_USUAL: usize = 16;
-
 pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
-    let mut scanner = Scanner::new(bytes);
+    match std::str::from_utf8(bytes) {
+        Ok(text) => decode_text(text),
+        // Java replaces what is no UTF-8, and so must we.
+        Err(_) => decode_text(&String::from_utf8_lossy(bytes)).map(Header::into_owned),
+    }
+}
+
+fn decode_text(json: &str) -> Result<Header<'_>, FrameError> {
+    let mut scanner = Scanner::new(json);
     let mut header = Header {
         code: 0,
         language: Language::JAVA,
@@ -33,13 +38,13 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
     };
     members(&mut scanner, |scanner, name| {
         match name {
-            b"code" => header.code = number(scanner)?,
-            b"flag" => header.flag = number(scanner)?,
-            b"opaque" => header.opaque = number(scanner)?,
-            b"version" => header.version = number(scanner)?,
-            b"language" => header.language = language(scanner)?,
-            b"remark" => header.remark = text(scanner)?,
-            b"extFields" => header.ext = ext_fields(scanner)?,
+            "code" => header.code = number(scanner)?,
+            "flag" => header.flag = number(scanner)?,
+            "opaque" => header.opaque = number(scanner)?,
+            "version" => header.version = number(scanner)?,
+            "language" => header.language = language(scanner)?,
+            "remark" => header.remark = text(scanner)?,
+            "extFields" => header.ext = ext_fields(scanner)?,
             _ => drop(scanner.value()?),
         }
         Ok(())
@@ -53,7 +58,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
 /// Takes an object, giving the scanner in front of each value to `member`, with the member's name as it is written.
 fn members<'a>(
     scanner: &mut Scanner<'a>,
-    mut member: impl FnMut(&mut Scanner<'a>, &'a [u8]) -> Result<(), FrameError>,
+    mut member: impl FnMut(&mut Scanner<'a>, &'a str) -> Result<(), FrameError>,
 ) -> Result<(), FrameError> {
     scanner.expect(b'{')?;
     if scanner.take(b'}') {
@@ -76,7 +81,7 @@ fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, FrameErro
         return scanner.string().map(Some);
     }
     let value = scanner.value()?;
-    Ok((value != b"null").then(|| String::from_utf8_lossy(value)))
+    Ok((value != "null").then_some(Cow::Borrowed(value)))
 }
 
 /// A number, quoted or not; null is 0, as in fastjson.
@@ -99,7 +104,7 @@ fn language(scanner: &mut Scanner<'_>) -> Result<Language, FrameError> {
 fn ext_fields<'a>(scanner: &mut Scanner<'a>) -> Result<ExtFields<'a>, FrameError> {
     if scanner.peek() != Some(b'{') {
         return match scanner.value()? {
-            b"null" => Ok(ExtFields::new()),
+            "null" => Ok(ExtFields::new()),
             _ => Err(FrameError::Header("extFields is no object")),
         };
     }
@@ -109,8 +114,7 @@ fn ext_fields<'a>(scanner: &mut Scanner<'a>) -> Result<ExtFields<'a>, FrameError
         return Ok(ext);
     }
     loop {
-        let name =
-            if scanner.peek() == Some(b'"') { scanner.string()? } else { String::from_utf8_lossy(scanner.bare()?) };
+        let name = if scanner.peek() == Some(b'"') { scanner.string()? } else { Cow::Borrowed(scanner.bare()?) };
         scanner.expect(b':')?;
         if let Some(value) = text(scanner)? {
             if ext.len() == REMOTING_EXT_FIELD_COUNT_MAX {
@@ -171,27 +175,39 @@ fn put_number(out: &mut Vec<u8>, value: i32) {
 }
 
 fn put_string(out: &mut Vec<u8>, text: &str) {
-    const HEX: [u8; 16] = *b"0123456789abcdef";
     out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut plain_from = 0;
-    for (index, byte) in bytes.iter().enumerate() {
-        if !matches!(byte, 0..0x20 | b'"' | b'\\') {
-            continue;
-        }
-        out.extend_from_slice(&bytes[plain_from..index]);
-        plain_from = index + 1;
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            _ => {
-                let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-                out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-            }
+    let mut rest = text.as_bytes();
+    while let Some(index) = rest.iter().position(|byte| NEEDS_ESCAPE[usize::from(*byte)]) {
+        out.extend_from_slice(&rest[..index]);
+        put_escaped(out, rest[index]);
+        rest = &rest[index + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+const NEEDS_ESCAPE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = true;
+        byte += 1;
+    }
+    table[b'"' as usize] = true;
+    table[b'\\' as usize] = true;
+    table
+};
+
+fn put_escaped(out: &mut Vec<u8>, byte: u8) {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    match byte {
+        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        _ => {
+            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
         }
     }
-    out.extend_from_slice(&bytes[plain_from..]);
-    out.push(b'"');
 }

@@ -14,13 +14,14 @@ use super::{BodyError, FrameError};
 
 /// Reads a JSON body. Standard JSON takes the short way; fastjson's dialect is translated first.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
-    match serde_json::from_slice(bytes) {
-        Ok(body) => Ok(body),
-        Err(error) if error.is_syntax() => match standardize(bytes) {
-            Ok(Cow::Owned(standard)) => serde_json::from_slice(&standard).map_err(BodyError::Json),
-            _ => Err(BodyError::Json(error)),
-        },
-        Err(error) => Err(BodyError::Json(error)),
+    let error = match serde_json::from_slice(bytes) {
+        Ok(body) => return Ok(body),
+        Err(error) => error,
+    };
+    let text = std::str::from_utf8(bytes).ok().filter(|_| error.is_syntax());
+    match text.map(standardize) {
+        Some(Ok(Cow::Owned(standard))) => serde_json::from_str(&standard).map_err(BodyError::Json),
+        _ => Err(BodyError::Json(error)),
     }
 }
 
@@ -32,18 +33,17 @@ pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
 }
 
 /// Quotes the keys that are not quoted. Borrowed when there is none.
-fn standardize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FrameError> {
-    let mut scanner = Scanner::new(bytes);
-    let mut out: Vec<u8> = Vec::new();
+fn standardize(text: &str) -> Result<Cow<'_, str>, FrameError> {
+    let mut scanner = Scanner::new(text);
+    let mut out = String::new();
     let mut copied_to = 0;
-    // A key stands behind `{`, or behind `,` inside an object.
+    // The brackets around the position. A key stands behind `{`, or behind `,` inside an object.
     let mut open: Vec<u8> = Vec::new();
     while let Some(byte) = scanner.peek() {
         if byte == b'"' {
             scanner.raw_string()?;
             continue;
         }
-        scanner.position += 1;
         match byte {
             b'{' | b'[' => {
                 if open.len() == DEPTH_MAX {
@@ -52,29 +52,34 @@ fn standardize(bytes: &[u8]) -> Result<Cow<'_, [u8]>, FrameError> {
                 open.push(byte);
             }
             b'}' | b']' => drop(open.pop()),
-            _ => {}
+            b',' | b':' => {}
+            _ => {
+                scanner.bare()?;
+                continue;
+            }
         }
+        scanner.position += 1;
         let key_is_next = byte == b'{' || byte == b',' && open.last() == Some(&b'{');
         if !key_is_next || matches!(scanner.peek(), None | Some(b'"' | b'}')) {
             continue;
         }
         let start = scanner.position;
         let key = scanner.value()?;
-        out.extend_from_slice(&bytes[copied_to..start]);
-        out.push(b'"');
-        for byte in key {
-            if matches!(byte, b'"' | b'\\') {
-                out.push(b'\\');
+        out.push_str(&text[copied_to..start]);
+        out.push('"');
+        for character in key.chars() {
+            if matches!(character, '"' | '\\') {
+                out.push('\\');
             }
-            out.push(*byte);
+            out.push(character);
         }
-        out.push(b'"');
+        out.push('"');
         copied_to = scanner.position;
     }
     if copied_to == 0 {
-        return Ok(Cow::Borrowed(bytes));
+        return Ok(Cow::Borrowed(text));
     }
-    out.extend_from_slice(&bytes[copied_to..]);
+    out.push_str(&text[copied_to..]);
     Ok(Cow::Owned(out))
 }
 

@@ -11,18 +11,18 @@ use super::FrameError;
 const DEPTH_MAX: u32 = 64;
 
 pub(super) struct Scanner<'a> {
-    pub(super) bytes: &'a [u8],
+    text: &'a str,
     pub(super) position: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, position: 0 }
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self { text, position: 0 }
     }
 
     /// The next byte that is no white space, not taken.
     pub(super) fn peek(&mut self) -> Option<u8> {
-        while let Some(byte) = self.bytes.get(self.position) {
+        while let Some(byte) = self.text.as_bytes().get(self.position) {
             if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
                 return Some(*byte);
             }
@@ -42,23 +42,24 @@ impl<'a> Scanner<'a> {
         if self.take(byte) { Ok(()) } else { Err(FrameError::Header("not the JSON object it should be")) }
     }
 
-    /// Takes a string with its quotes: the bytes between them, and whether there are escapes among them.
-    pub(super) fn raw_string(&mut self) -> Result<(&'a [u8], bool), FrameError> {
+    /// Takes a string with its quotes: the text between them, and whether there are escapes in it.
+    pub(super) fn raw_string(&mut self) -> Result<(&'a str, bool), FrameError> {
         self.expect(b'"')?;
         let start = self.position;
+        let bytes = self.text.as_bytes();
         let mut escaped = false;
         loop {
-            match self.bytes.get(self.position) {
+            self.position += find_string_end(&bytes[self.position.min(bytes.len())..]);
+            match bytes.get(self.position) {
                 Some(b'"') => break,
-                Some(b'\\') => {
+                Some(_) => {
                     escaped = true;
                     self.position += 2;
                 }
-                Some(_) => self.position += 1,
                 None => return Err(FrameError::Header("a JSON string does not end")),
             }
         }
-        let raw = &self.bytes[start..self.position];
+        let raw = &self.text[start..self.position];
         self.position += 1;
         Ok((raw, escaped))
     }
@@ -66,16 +67,16 @@ impl<'a> Scanner<'a> {
     /// Takes a string and undoes its escapes.
     pub(super) fn string(&mut self) -> Result<Cow<'a, str>, FrameError> {
         let (raw, escaped) = self.raw_string()?;
-        if escaped { unescape(raw).map(Cow::Owned) } else { Ok(String::from_utf8_lossy(raw)) }
+        if escaped { unescape(raw).map(Cow::Owned) } else { Ok(Cow::Borrowed(raw)) }
     }
 
-    /// Takes a number or a literal (or any other run of bytes up to the next delimiter).
-    pub(super) fn bare(&mut self) -> Result<&'a [u8], FrameError> {
+    /// Takes a number or a literal (or any other run of characters up to the next delimiter).
+    pub(super) fn bare(&mut self) -> Result<&'a str, FrameError> {
         self.peek();
-        let rest = &self.bytes[self.position.min(self.bytes.len())..];
+        let rest = &self.text[self.position..];
         let is_end =
-            |byte: &u8| matches!(byte, b',' | b':' | b'}' | b']' | b'{' | b'[' | b'"' | b' ' | b'\t' | b'\r' | b'\n');
-        let size = rest.iter().position(is_end).unwrap_or(rest.len());
+            |byte: u8| matches!(byte, b',' | b':' | b'}' | b']' | b'{' | b'[' | b'"' | b' ' | b'\t' | b'\r' | b'\n');
+        let size = rest.bytes().position(is_end).unwrap_or(rest.len());
         if size == 0 {
             return Err(FrameError::Header("a JSON value is missing"));
         }
@@ -84,7 +85,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Takes any value, whatever is in it: its span. Brackets must match; what lies between them is not judged.
-    pub(super) fn value(&mut self) -> Result<&'a [u8], FrameError> {
+    pub(super) fn value(&mut self) -> Result<&'a str, FrameError> {
         self.peek();
         let start = self.position;
         // One bit a level: 1 an object, 0 an array.
@@ -113,43 +114,70 @@ impl<'a> Scanner<'a> {
                 _ => drop(self.bare()?),
             }
             if depth == 0 {
-                return Ok(&self.bytes[start..self.position]);
+                return Ok(&self.text[start..self.position]);
             }
         }
     }
 }
 
-/// Undoes the escapes of a JSON string. Half surrogate pairs and bytes that are no UTF-8 become U+FFFD, as in Java.
-fn unescape(raw: &[u8]) -> Result<String, FrameError> {
+/// Where the first quote or backslash is, or the length of `bytes`. Eight bytes at a time: most strings of a header are
+/// short, and there are thirty of them in a send.
+fn find_string_end(bytes: &[u8]) -> usize {
+    const LOW: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
+    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
+    // The highest bit of each byte that is zero; above the first such byte there may be more.
+    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES);
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let in_rest = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+    bytes.len() - rest.len() + in_rest.unwrap_or(rest.len())
+}
+
+/// Undoes the escapes of a JSON string. Half surrogate pairs become U+FFFD, as in Java.
+fn unescape(raw: &str) -> Result<String, FrameError> {
     const BAD: FrameError = FrameError::Header("a bad escape in a JSON string");
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
-    while let Some(backslash) = rest.iter().position(|byte| *byte == b'\\') {
-        out.push_str(&String::from_utf8_lossy(&rest[..backslash]));
-        let (escape, behind) = rest[backslash + 1..].split_first().ok_or(BAD)?;
-        rest = behind;
-        out.push(match escape {
-            b'"' | b'\\' | b'/' | b'\'' => char::from(*escape),
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => take_unicode(&mut rest).ok_or(BAD)?,
+    while let Some((plain, behind)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let mut behind = behind.chars();
+        let unescaped = match behind.next().ok_or(BAD)? {
+            same @ ('"' | '\\' | '/' | '\'') => same,
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let mut digits = behind.as_str();
+                let unescaped = take_unicode(&mut digits).ok_or(BAD)?;
+                behind = digits.chars();
+                unescaped
+            }
             _ => return Err(BAD),
-        });
+        };
+        out.push(unescaped);
+        rest = behind.as_str();
     }
-    out.push_str(&String::from_utf8_lossy(rest));
+    out.push_str(rest);
     Ok(out)
 }
 
 /// Takes the four digits behind `\u`, and the second half of a pair when `rest` goes on with it.
-fn take_unicode(rest: &mut &[u8]) -> Option<char> {
+fn take_unicode(rest: &mut &str) -> Option<char> {
     let first = take_hex4(rest)?;
     if !(0xD800..0xDC00).contains(&first) {
         return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
     }
-    let Some(mut behind) = rest.strip_prefix(b"\\u") else {
+    let Some(mut behind) = rest.strip_prefix("\\u") else {
         return Some(char::REPLACEMENT_CHARACTER);
     };
     let second = take_hex4(&mut behind)?;
@@ -160,10 +188,10 @@ fn take_unicode(rest: &mut &[u8]) -> Option<char> {
     char::from_u32(0x10000 + ((first - 0xD800) << 10) + (second - 0xDC00))
 }
 
-fn take_hex4(rest: &mut &[u8]) -> Option<u32> {
-    let (digits, behind) = rest.split_first_chunk::<4>()?;
+fn take_hex4(rest: &mut &str) -> Option<u32> {
+    let (digits, behind) = rest.split_at_checked(4)?;
     *rest = behind;
-    digits.iter().try_fold(0, |sum, digit| Some(sum << 4 | char::from(*digit).to_digit(16)?))
+    digits.chars().try_fold(0, |sum, digit| Some(sum << 4 | digit.to_digit(16)?))
 }
 
 #[cfg(test)]
@@ -172,25 +200,41 @@ mod tests {
 
     #[test]
     fn escapes_are_undone_as_java_does() {
-        let text = |bytes: &'static [u8]| Scanner::new(bytes).string();
-        assert_eq!(text(br#""a\u0001b\u0002""#).unwrap(), "a\u{1}b\u{2}");
-        assert_eq!(text(br#""\"\\\/\b\f\n\r\t""#).unwrap(), "\"\\/\u{8}\u{c}\n\r\t");
-        assert_eq!(text(br#""\ud83d\ude00!""#).unwrap(), "\u{1f600}!");
-        assert_eq!(text(br#""\ud83d""#).unwrap(), "\u{fffd}");
-        assert_eq!(text(br#""\ud83d\u0041""#).unwrap(), "\u{fffd}A");
-        assert_eq!(text(br#""\ude00""#).unwrap(), "\u{fffd}");
-        assert_eq!(text(b"\"\xff\"").unwrap(), "\u{fffd}");
-        for bad in [&b"\"\\"[..], b"\"\\\"", b"\"\\x\"", b"\"\\u12\"", b"\"\\u12g4\"", b"\"abc", b"abc", b""] {
+        let text = |text: &'static str| Scanner::new(text).string();
+        assert_eq!(text(r#""a\u0001b\u0002""#).unwrap(), "a\u{1}b\u{2}");
+        assert_eq!(text(r#""\"\\\/\b\f\n\r\t""#).unwrap(), "\"\\/\u{8}\u{c}\n\r\t");
+        assert_eq!(text(r#""\ud83d\ude00!""#).unwrap(), "\u{1f600}!");
+        assert_eq!(text(r#""\ud83d""#).unwrap(), "\u{fffd}");
+        assert_eq!(text(r#""\ud83d\u0041""#).unwrap(), "\u{fffd}A");
+        assert_eq!(text(r#""\ude00""#).unwrap(), "\u{fffd}");
+        for bad in ["\"\\", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"\\u\u{e9}\u{e9}\"", "\"abc", "abc", ""]
+        {
             assert!(Scanner::new(bad).string().is_err(), "{bad:?}");
         }
     }
 
     #[test]
+    fn the_end_of_a_string_is_found_wherever_it_is() {
+        for size in 0..40 {
+            let mut text = "!\u{e9}#[]!".repeat(10).into_bytes();
+            text.truncate(size);
+            assert_eq!(find_string_end(&text), size);
+            for at in 0..size {
+                for end in [b'"', b'\\'] {
+                    let mut text = text.clone();
+                    text[at] = end;
+                    assert_eq!(find_string_end(&text), at);
+                    text[size - 1] = b'"';
+                    assert_eq!(find_string_end(&text), at);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_value_is_skipped_as_a_whole() {
-        for value in [&br#"{"a":[1,{"b":"]}\""}],"c":null}"#[..], b"[]", b"-1.5e3", b"null", br#""x\\""#] {
-            let mut text = b" ".to_vec();
-            text.extend_from_slice(value);
-            text.extend_from_slice(b" ,next");
+        for value in [r#"{"a":[1,{"b":"]}\""}],"c":null}"#, "[]", "-1.5e3", "null", r#""x\\""#, "\u{e9}"] {
+            let text = format!(" {value} ,next");
             let mut scanner = Scanner::new(&text);
             assert_eq!(scanner.value().unwrap(), value);
             assert!(scanner.take(b','));
@@ -200,10 +244,10 @@ mod tests {
     #[test]
     fn nesting_is_bounded_and_brackets_match() {
         let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-        assert!(Scanner::new(deep(64).as_bytes()).value().is_ok());
-        assert!(Scanner::new(deep(65).as_bytes()).value().is_err());
+        assert!(Scanner::new(&deep(64)).value().is_ok());
+        assert!(Scanner::new(&deep(65)).value().is_err());
         for bad in ["[}", "{]", "[", "{\"a\":", "}", "]", "", ",", ":"] {
-            assert!(Scanner::new(bad.as_bytes()).value().is_err(), "{bad}");
+            assert!(Scanner::new(bad).value().is_err(), "{bad}");
         }
     }
 }
