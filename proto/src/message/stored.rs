@@ -469,8 +469,18 @@ mod tests {
     }
 
     #[test]
+    fn a_total_size_that_no_message_has_is_told_as_such() {
+        for total_size in [0u32, 90, 0x8000_0000, u32::MAX] {
+            let mut bytes = parts().to_vec();
+            bytes[..4].copy_from_slice(&total_size.to_be_bytes());
+            assert!(matches!(StoredMessage::decode(&bytes), Err(DecodeError::OutOfRange { .. })), "{total_size}");
+        }
+    }
+
+    #[test]
     fn negative_lengths_are_refused() {
-        let bytes = StoredMessageParts { topic: &[b't'; 127], properties: &[b'p'; 300], ..parts() }.to_vec();
+        // Long enough that the topic, were its length taken for 255, would fit.
+        let bytes = StoredMessageParts { topic: &[b't'; 127], properties: &[0; 300], ..parts() }.to_vec();
         for (at, what) in [(88 + 10, "topic"), (88 + 10 + 128, "properties"), (84, "body")] {
             let mut negative = bytes.clone();
             negative[at] |= 0x80;
