@@ -7,8 +7,9 @@
 //! in which they were asked, those that a reader waits for before those that are only read ahead. A load that fails is
 //! remembered until somebody asks for its block: the asker gets the error once, and the next one tries again.
 //!
-//! Eviction is second chance: a block that was just loaded for a reader survives the hand twice, one that was used since
-//! the hand passed survives it once. The budget is never below [`BUDGET_BYTES_MIN`], so a reader that needs two blocks at
+//! Eviction is by a clock hand that takes one chance from each block that it passes, and the block that has none: a block
+//! that waits for its reader has the most, one that was used again and again more than one that was used once, so
+//! that a replay does not wash out the directories of runs. The budget is never below [`BUDGET_BYTES_MIN`], so a reader that needs two blocks at
 //! once gets both. Nothing here is durable, and the order of everything follows from the calls alone.
 
 use std::collections::VecDeque;
@@ -39,8 +40,14 @@ pub const FAILED_LOADS_MAX: usize = 256;
 /// The least budget: the loads in flight and as many blocks again, so that nothing is evicted before it was looked at.
 pub const BUDGET_BYTES_MIN: usize = 2 * LOADS_IN_FLIGHT_MAX * SEGMENT_BLOCK_SIZE_BYTES;
 
-/// How often the hand passes over a block that was loaded for a reader who has not come back for it.
-const CHANCES_WHEN_LOADED: u8 = 2;
+/// Chances of a block that was loaded for a reader who has not come back for it yet.
+const CHANCES_AWAITED: u8 = 3;
+
+/// Chances of a block that was read ahead, or used more than once.
+const CHANCES_USED_AGAIN: u8 = 2;
+
+/// Chances of a block that was used once.
+const CHANCES_USED: u8 = 1;
 
 /// The unit of reads: lengths asked of the disk are multiples of it.
 const READ_UNIT_BYTES: usize = 4096;
@@ -114,6 +121,7 @@ struct Slot {
     block: Block,
     length: usize,
     chances: u8,
+    used: bool,
     checked: bool,
     /// The blocks after this one were already wanted on its behalf.
     read_ahead: bool,
@@ -201,7 +209,7 @@ impl BlockCache {
             }
         };
         let slot = self.slots[index as usize].as_mut().expect("a resident block has a slot");
-        slot.chances = slot.chances.max(1);
+        slot.chances = if std::mem::replace(&mut slot.used, true) { CHANCES_USED_AGAIN } else { CHANCES_USED };
         if !slot.checked {
             if let Err(why) = check(&slot.block[..slot.length]) {
                 self.evict(index);
@@ -382,8 +390,8 @@ impl BlockCache {
             self.advance_hand();
         }
         self.resident_bytes += block.len();
-        let chances = if demanded { CHANCES_WHEN_LOADED } else { 1 };
-        let slot = Slot { place, block, length, chances, checked: false, read_ahead: false };
+        let chances = if demanded { CHANCES_AWAITED } else { CHANCES_USED_AGAIN };
+        let slot = Slot { place, block, length, chances, used: false, checked: false, read_ahead: false };
         let index = match self.slots_free.pop() {
             Some(index) => {
                 self.slots[index as usize] = Some(slot);
@@ -430,3 +438,6 @@ fn available_bytes(place: Place, valid_end: u64) -> usize {
     let rest = valid_end.saturating_sub(place.start());
     usize::try_from(rest).unwrap_or(usize::MAX).min(block_size_bytes(place.file))
 }
+
+#[cfg(test)]
+mod tests;

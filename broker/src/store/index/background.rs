@@ -102,6 +102,7 @@ impl Index {
     pub fn work(&mut self, next_id: &mut impl FnMut() -> OpId, mut ops_free: usize, out: &mut Vec<DiskOp>) -> bool {
         let ops_free = &mut ops_free;
         if !self.suspended {
+            self.remember_damage();
             self.remove_trimmed_runs();
             self.start_merge();
         }
@@ -294,7 +295,17 @@ impl Index {
         if self.merges.len() == MERGES_MAX {
             return None;
         }
-        choose(&self.runs, |run| self.is_free(run), level_end)
+        choose(&self.runs, |run| !run.damaged.get() && self.is_free(run), level_end)
+    }
+
+    /// Lets a checkpoint say that a run is damaged, so that the next start builds the index anew. Until then the store may
+    /// go on with what is whole.
+    fn remember_damage(&mut self) {
+        let damaged = self.runs.iter().any(|run| run.damaged.get());
+        if damaged && !self.damage_remembered {
+            self.installer.push(Edit::default());
+        }
+        self.damage_remembered = damaged;
     }
 
     fn start_merge(&mut self) {
@@ -371,7 +382,6 @@ impl Index {
                 }
                 Some(Err(MergeError::Damaged(why))) => {
                     self.abandon_merge(index);
-                    self.suspended = true;
                     return Err(IndexError::Damaged(why));
                 }
             }

@@ -5,15 +5,17 @@
 //! ```text
 //! 0   covered u64            the runs hold all entries below this log position
 //! 8   epoch u32              of the log at that position
-//! 12  run count u32
+//! 12  run count u16
+//! 14  flags u16              1: a run was found damaged
 //! 16  runs, 88 B each, in the order of the log:
 //!     0   run number u64
 //!     8   header checksum u32    of the run's block 0
 //!     12  0 u32
 //!     16  header             72 B, as in the run's block 0
 //! ```
-//! The newest checkpoint that is whole, belongs to this log and whose runs are all there is the state; all others, and
-//! all runs that it does not name, are leftovers of a crash.
+//! The newest checkpoint that is whole, belongs to this log, says of no damage and whose runs are all there is the state;
+//! all others, and all runs that it does not name, are leftovers. A checkpoint that says of damage makes the next start
+//! build the index anew: what opening looks at of a run may be whole while an entry is not.
 
 use std::rc::Rc;
 
@@ -36,6 +38,8 @@ pub(super) struct Checkpoint {
     pub(super) covered: LogPosition,
     /// Of the log there.
     pub(super) epoch: Epoch,
+    /// A run was found damaged.
+    pub(super) damaged: bool,
     /// The runs with the checksums of their headers, in the order of the log.
     pub(super) runs: Vec<(RunHeader, u32)>,
 }
@@ -43,7 +47,8 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// What is to be said of these runs.
     pub(super) fn of(covered: LogPosition, epoch: Epoch, runs: &[Rc<Run>]) -> Self {
-        Self { covered, epoch, runs: runs.iter().map(|run| (run.header, run.header_checksum)).collect() }
+        let damaged = runs.iter().any(|run| run.damaged.get());
+        Self { covered, epoch, damaged, runs: runs.iter().map(|run| (run.header, run.header_checksum)).collect() }
     }
 
     /// The block of checkpoint `number`.
@@ -54,8 +59,9 @@ impl Checkpoint {
         let (head, runs) = bytes.split_at_mut(HEAD_SIZE_BYTES);
         head[0..8].copy_from_slice(&self.covered.get().to_le_bytes());
         head[8..12].copy_from_slice(&self.epoch.get().to_le_bytes());
-        let run_count = u32::try_from(self.runs.len()).expect("few runs");
-        head[12..16].copy_from_slice(&run_count.to_le_bytes());
+        let run_count = u16::try_from(self.runs.len()).expect("few runs");
+        head[12..14].copy_from_slice(&run_count.to_le_bytes());
+        head[14..16].copy_from_slice(&u16::from(self.damaged).to_le_bytes());
         for (bytes, (header, checksum)) in runs.chunks_exact_mut(RUN_SIZE_BYTES).zip(&self.runs) {
             bytes[0..8].copy_from_slice(&header.number.to_le_bytes());
             bytes[8..16].copy_from_slice(&u64::from(*checksum).to_le_bytes());
@@ -71,7 +77,7 @@ impl Checkpoint {
     pub(super) fn decode(bytes: &[u8], log_id: u128, number: u64) -> Result<Self, String> {
         block::check(bytes, Label { log_id, number, block: 0, kind: Kind::Checkpoint }, HEAD_SIZE_BYTES)?;
         let item = block::item(bytes, 0, BLOCK_ITEM_BYTES);
-        let run_count = block::u32_at(item, 12) as usize;
+        let run_count = usize::from(u16::from_le_bytes([item[12], item[13]]));
         if run_count > RUN_COUNT_MAX {
             return Err(format!("checkpoint {number} names {run_count} runs"));
         }
@@ -81,6 +87,7 @@ impl Checkpoint {
         Ok(Self {
             covered: LogPosition::new(block::u64_at(item, 0)),
             epoch: Epoch::new(block::u32_at(item, 8)),
+            damaged: item[14] != 0,
             runs: runs.collect(),
         })
     }

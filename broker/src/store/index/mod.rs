@@ -56,7 +56,8 @@ impl Default for IndexLimits {
 pub enum Cold {
     /// Blocks are being loaded: ask again after [`super::cache::BlockCache::loads_completed`] has changed.
     NotYet,
-    /// A run does not pass its checks: the index must be built anew ([`Index::discard`]).
+    /// A run does not pass its checks. The next start builds the index anew; until then all else is answered. The store
+    /// may also build it at once ([`Index::discard`]).
     Damaged(String),
     /// A read of a run failed. Said once; asking again reads again.
     Failed(DiskError),
@@ -65,7 +66,7 @@ pub enum Cold {
 /// What ends the use of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IndexError {
-    /// A run does not pass its checks: the index must be built anew ([`Index::discard`]).
+    /// A run does not pass its checks. As [`Cold::Damaged`].
     Damaged(String),
     /// While opening: the disk does not list or remove.
     Disk(DiskError),
@@ -108,6 +109,8 @@ pub struct Index {
     /// Something failed: nothing new is started until [`Index::retry`].
     suspended: bool,
     failure: Option<DiskError>,
+    /// A checkpoint was asked for that says which runs are damaged, if any is.
+    damage_remembered: bool,
 }
 
 impl Index {
@@ -132,6 +135,7 @@ impl Index {
             orphans: Vec::new(),
             suspended: false,
             failure: None,
+            damage_remembered: false,
         }
     }
 

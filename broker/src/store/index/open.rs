@@ -1,9 +1,10 @@
 //! Opening: the newest checkpoint that holds, and nothing else.
 //!
 //! 1. List the directory. Take the newest checkpoint that is whole, belongs to this log at a position and epoch that the
-//!    log has, and whose runs are all there with the headers that it names. If none is: an empty index.
+//!    log has, says of no damage, and whose runs are all there with the headers that it names. If none is: an empty index.
 //! 2. Remove all other files, sync the directory. A crash before leaves the same choice to the next start.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
@@ -52,9 +53,13 @@ impl Index {
         index.installer = super::install::Installer::new(checkpoint_next);
         checkpoints.sort_unstable();
         for number in checkpoints.into_iter().rev() {
-            let holds =
-                |checkpoint: &Checkpoint| checkpoint.covered <= log_end && valid(checkpoint.covered, checkpoint.epoch);
-            let Some(checkpoint) = read_checkpoint(disk, log_id, number).filter(holds) else { continue };
+            let Some(checkpoint) = read_checkpoint(disk, log_id, number) else { continue };
+            if checkpoint.damaged {
+                break; // An older one may have come back with a power cut, and knows nothing of the damage.
+            }
+            if checkpoint.covered > log_end || !valid(checkpoint.covered, checkpoint.epoch) {
+                continue;
+            }
             let Some(runs) = read_runs(disk, log_id, &files, &checkpoint) else { continue };
             index.runs = runs;
             index.checkpoint = Some(number);
@@ -161,5 +166,5 @@ fn read_run<D: Disk>(disk: &mut D, log_id: u128, header: &RunHeader, header_chec
         tops.extend(items.map(|index| block::u32_at(block::item(&bytes, index, TOP_SIZE_BYTES), 0)));
     }
     let is_whole = tops.len() as u64 == directory_block_count;
-    is_whole.then_some(Run { log_id, header: *header, header_checksum, tops })
+    is_whole.then_some(Run { log_id, header: *header, header_checksum, tops, damaged: Cell::new(false) })
 }

@@ -196,7 +196,7 @@ impl Input {
     /// What does not check.
     pub(super) fn loaded(&mut self, want: Want, block: Block, length: usize) -> Result<(), String> {
         let stream = if want.directory { &mut self.directory } else { &mut self.entries };
-        stream.loaded(&self.run, want, block, length)
+        stream.loaded(&self.run, want, block, length).inspect_err(|_| self.run.damaged.set(true))
     }
 
     /// Bytes of memory that are held.

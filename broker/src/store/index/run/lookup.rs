@@ -146,7 +146,10 @@ impl Run {
             Ok(cached) => Ok(cached.block),
             Err(Miss::NotYet) => Err(Cold::NotYet),
             Err(Miss::Failed(error)) => Err(Cold::Failed(error)),
-            Err(Miss::Damaged(why)) => Err(Cold::Damaged(why)),
+            Err(Miss::Damaged(why)) => {
+                self.damaged.set(true);
+                Err(Cold::Damaged(why))
+            }
         }
     }
 }

@@ -40,6 +40,8 @@
 mod lookup;
 mod writer;
 
+use std::cell::Cell;
+
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 
 use super::block::{self, BLOCK_ITEM_BYTES, BLOCK_SIZE_BYTES, Kind, Label};
@@ -174,6 +176,8 @@ pub(super) struct Run {
     pub(super) header_checksum: u32,
     /// The first queue id of each directory block.
     pub(super) tops: Vec<u32>,
+    /// A block of it did not check, for a question or a merge.
+    pub(super) damaged: Cell<bool>,
 }
 
 /// One queue's part of a run.

@@ -7,6 +7,7 @@
 //!
 //! A crash at any moment leaves a file that no checkpoint names: opening removes it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 
 use ringmq_proto::ids::{LogPosition, QueueId};
@@ -301,6 +302,12 @@ impl RunWriter {
     /// The durable run.
     pub(in super::super) fn into_run(self) -> Run {
         assert!(self.is_done(), "run {} is in {:?}", self.header.number, self.step);
-        Run { log_id: self.log_id, header: self.header, header_checksum: self.header_checksum, tops: self.tops }
+        Run {
+            log_id: self.log_id,
+            header: self.header,
+            header_checksum: self.header_checksum,
+            tops: self.tops,
+            damaged: Cell::new(false),
+        }
     }
 }

@@ -60,7 +60,7 @@ fn flipped_bit_in_the_checkpoint_means_building_anew() {
 }
 
 #[test]
-fn merge_refuses_a_damaged_input_and_the_index_is_built_anew() {
+fn merge_refuses_a_damaged_input_and_the_next_start_builds_anew() {
     for block in 1..3 {
         let mut world = World::new(2);
         let mut random = Random(1);
@@ -76,14 +76,32 @@ fn merge_refuses_a_damaged_input_and_the_index_is_built_anew() {
             world.work(3);
             assert!(world.complete() || !world.index.is_idle(), "the damage was merged");
         }
-        world.index.discard();
+        world.settle();
+        world.crash();
         assert_eq!(world.index.covered(), LogPosition::ZERO);
-        world.add_uncovered();
         world.check_all();
         world.flush();
         world.settle();
-        world.check_all();
         world.crash();
         assert_eq!(world.index.covered(), world.model.end);
+        world.check_all();
     }
+}
+
+#[test]
+fn damage_that_a_question_finds_is_remembered_and_the_next_start_builds_anew() {
+    let (mut world, run) = world_with_a_run(3);
+    world.disk.flip(run, BLOCK + 100, 1);
+    world.reopen();
+    assert_eq!(world.index.covered(), world.model.end, "opening does not read entries");
+    assert!(world.find(0, 0, 10).is_err());
+    world.check_find(1000, 0, 10);
+    let mut random = Random(1);
+    (0..5000).for_each(|record| world.add(record % 1500, 1, &mut random));
+    world.flush();
+    world.settle();
+    world.check_find(1000, 0, 10);
+    world.crash();
+    assert_eq!(world.index.covered(), LogPosition::ZERO);
+    world.check_all();
 }
