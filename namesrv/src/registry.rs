@@ -414,7 +414,9 @@ fn check_names(header: &RegisterBroker<'_>) -> Result<(), Refusal> {
         ("haServerAddr", header.ha_server_addr),
     ];
     for (what, name) in names {
-        if name.is_empty() || name.len() > NAME_SIZE_BYTES_MAX || name.chars().any(char::is_control) {
+        // A broker that replicates by another way than RocketMQ's has no address for it.
+        let may_be_empty = what == "haServerAddr";
+        if (name.is_empty() && !may_be_empty) || name.len() > NAME_SIZE_BYTES_MAX || name.chars().any(char::is_control) {
             return Err(Refusal::Parameter { what });
         }
     }
