@@ -1,18 +1,21 @@
 //! What happens when the log has moved: replies leave, who waited is woken, senders go on.
 
 use super::Shard;
-use super::connection::{Connection, PauseReason};
+use super::connection::{Connection, PauseReason, Phase};
 use super::gate::Entry;
 use super::io::{ConnectionId, Effects};
 use super::limits::{COALESCE_NS_MAX, FLUSH_NS_MAX};
 use super::native;
-use super::waiting::{PullState, What};
+use super::waiting::{PullState, WaitId, What};
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::AckMode;
 use crate::store::limits::WAITING_COMMITS_BYTES_HIGH;
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::QueueId;
+
+/// Ended requests that may stay in the list of the parked ones.
+const PARKED_SLACK: usize = 1024;
 
 const MODES: [AckMode; 2] = [AckMode::Promised, AckMode::Written];
 
@@ -92,6 +95,9 @@ impl Shard {
         if connection.in_flight_bytes <= self.settings.limits.in_flight_bytes_max / 2 {
             connection.resume(PauseReason::InFlight, fx);
         }
+        if connection.phase == Phase::Closing {
+            return;
+        }
         let held = connection.held.of(mode);
         if let Some(code) = degraded {
             native::degrade(held.before(entry.held_end), code);
@@ -139,6 +145,15 @@ impl Shard {
             }
         }
         self.wait_ids = waits;
+    }
+
+    /// The request waits for a read of the disk.
+    pub(super) fn park(&mut self, id: WaitId) {
+        // Requests that have ended meanwhile are left in the list until then: it stays in proportion to who waits.
+        if self.parked.len() > 2 * self.waiting.count() + PARKED_SLACK {
+            self.parked.retain(|id| self.waiting.get(*id).is_some());
+        }
+        self.parked.push(id);
     }
 
     /// Reads of the disk have ended: what waited for one is tried again.

@@ -99,7 +99,7 @@ impl Shard {
                     self.store.watch(pull.queue);
                 }
             }
-            PullState::Load => self.parked.push(id),
+            PullState::Load => self.park(id),
             PullState::Output => connection.blocked.push_back(id),
         }
     }

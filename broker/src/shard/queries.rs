@@ -47,7 +47,7 @@ impl Shard {
     pub(super) fn ask(&mut self, now: &Now, connection: &mut Connection, token: Token, what: What) {
         match self.try_ask(&what) {
             Attempt::NotYet => match self.wait(now, connection, token, what, WAIT_NS_MAX) {
-                Some(id) => self.parked.push(id),
+                Some(id) => self.park(id),
                 None => self.reject(connection, token, &TOO_MANY_WAITING),
             },
             attempt => self.answer(connection, token, &attempt),
@@ -58,7 +58,7 @@ impl Shard {
     pub(super) fn retry_ask(&mut self, id: WaitId, fx: &mut Effects) {
         let Some(what) = self.waiting.get(id).map(|wait| wait.what.clone()) else { return };
         match self.try_ask(&what) {
-            Attempt::NotYet => self.parked.push(id),
+            Attempt::NotYet => self.park(id),
             attempt => self.with_waiting(id, fx, |shard, connection, token, _| {
                 shard.answer(connection, token, &attempt);
             }),

@@ -23,8 +23,10 @@ const PERM_READ_WRITE: u32 = 6;
 /// Who asked for a change that is appended and not yet applied.
 #[derive(Debug, Default)]
 struct Pending {
-    /// It came from a sibling: siblings need not be told.
-    from_sibling: bool,
+    /// A client of this shard asked for it: siblings are told.
+    made_here: bool,
+    /// Versions that siblings offered and that this one settles.
+    offered: Vec<u64>,
     opens: Vec<WaitId>,
     changes: Vec<WaitId>,
 }
@@ -134,7 +136,7 @@ impl Shard {
         let applied = self.store.state().topic_or_tombstone(wish.name).map_or(0, |topic| topic.record.version);
         let version = self.changes.newest(wish.name).unwrap_or(0).max(applied) + 1;
         self.append_version(now, &wish.change(deleted, version))?;
-        self.changes.pending.entry((wish.name.into(), version)).or_default();
+        self.changes.pending.insert((wish.name.into(), version), Pending { made_here: true, ..Pending::default() });
         Ok(version)
     }
 
@@ -245,15 +247,15 @@ impl Shard {
                 self.wake_deleted(&event.name, fx);
             }
             fx.control.push(ControlOutput::Topics(vec![notice.clone()]));
-            if pending.from_sibling {
-                let done = ControlOutput::SiblingTopicDone { topic: event.name, version: event.version, failure: None };
-                fx.control.push(done);
-                continue;
+            for version in pending.offered {
+                fx.control.push(ControlOutput::SiblingTopicDone { topic: event.name.clone(), version, failure: None });
             }
             for id in pending.opens {
                 self.end_open(id, fx);
             }
-            self.changes_applied(pending.changes, &notice, fx);
+            if pending.made_here {
+                self.changes_applied(pending.changes, &notice, fx);
+            }
         }
     }
 
@@ -314,30 +316,46 @@ impl Shard {
 
     fn topic_of_sibling(&mut self, now: &Now, notice: &TopicNotice, fx: &mut Effects) {
         let (name, version) = (notice.topic.as_str(), notice.version);
-        let mine =
-            self.store.state().topic_or_tombstone(name).map(|topic| (topic.record.version, topic.record.deleted));
-        let under_way = self.changes.newest(name).unwrap_or(0);
-        // An ordered topic lives where it was made: here it is only taken away, when it was an ordinary one before.
-        let absent = mine.is_none_or(|(_, deleted)| deleted);
-        let settled = mine.is_some_and(|(mine, _)| mine >= version) || (notice.ordered && absent && under_way == 0);
-        let failure = if settled {
-            None
-        } else if under_way >= version {
-            return;
-        } else {
-            let TopicNotice { queue_count, perm, ordered, .. } = *notice;
-            let change = TopicWish { name, queue_count, perm, ordered }.change(notice.deleted || ordered, version);
-            match check_topic(name).and_then(|()| self.append_version(now, &change)) {
-                Ok(()) => {
-                    let pending = Pending { from_sibling: true, ..Pending::default() };
-                    self.changes.pending.insert((name.into(), version), pending);
-                    return;
+        let failure = match self.changes.newest(name) {
+            // Something as new is on its way to the disk: the sibling is answered when it is there.
+            Some(newest) if newest >= version => {
+                self.changes.pending.entry((name.into(), newest)).or_default().offered.push(version);
+                return;
+            }
+            under_way => {
+                let mine = self.store.state().topic_or_tombstone(name).map(notice_of);
+                if under_way.is_none() && is_settled(mine.as_ref(), notice) {
+                    None
+                } else {
+                    match self.append_offered(now, notice) {
+                        Ok(()) => return,
+                        Err(rejection) => Some(rejection.remark.into_owned()),
+                    }
                 }
-                Err(rejection) => Some(rejection.remark.into_owned()),
             }
         };
         fx.control.push(ControlOutput::SiblingTopicDone { topic: notice.topic.clone(), version, failure });
     }
+
+    fn append_offered(&mut self, now: &Now, notice: &TopicNotice) -> Result<(), Rejection> {
+        let TopicNotice { version, queue_count, perm, ordered, deleted, .. } = *notice;
+        let name = notice.topic.as_str();
+        check_topic(name)?;
+        // An ordered topic lives where it was made: here it is only taken away, when it was an ordinary one before.
+        let change = TopicWish { name, queue_count, perm, ordered }.change(deleted || ordered, version);
+        self.append_version(now, &change)?;
+        let pending = Pending { offered: vec![version], ..Pending::default() };
+        self.changes.pending.insert((name.into(), version), pending);
+        Ok(())
+    }
+}
+
+/// Whether nothing needs to be done about what a sibling offers. Of two changes with one version, made on two shards at
+/// the same time, both shards choose the same.
+fn is_settled(mine: Option<&TopicNotice>, offered: &TopicNotice) -> bool {
+    let Some(mine) = mine.filter(|mine| !(offered.ordered && mine.deleted)) else { return offered.ordered };
+    let rank = |topic: &TopicNotice| (topic.version, topic.deleted, topic.ordered, topic.perm, topic.queue_count);
+    rank(mine) >= rank(offered)
 }
 
 fn siblings_failed(failures: &[(String, String)]) -> Rejection {

@@ -213,3 +213,33 @@ fn topics_permissions_hold_for_sends_and_pulls() {
         assert_eq!(world.reply(client).code(), pulls);
     }
 }
+
+#[test]
+fn sibling_that_offers_what_is_already_on_its_way_is_answered_too() {
+    let (mut world, client) = siblings(1);
+    world.give(client, &open(1, "a", 0, true));
+    world.input(Input::Control(ControlInput::TopicOfSibling(notice("a", 1))));
+    let answered = |world: &World| {
+        let done =
+            |out: &&ControlOutput| matches!(out, ControlOutput::SiblingTopicDone { version: 1, failure: None, .. });
+        world.control.iter().filter(done).count()
+    };
+    assert_eq!(answered(&world), 0, "not confirmed yet");
+    world.settle();
+    assert_eq!(answered(&world), 1);
+    assert_eq!(world.reply(client).code(), Code::SUCCESS);
+    assert_eq!(world.shard.store().state().topic("a").map(|topic| topic.record.version), Some(1), "made once");
+}
+
+#[test]
+fn siblings_that_changed_a_topic_at_the_same_time_choose_the_same_change() {
+    let smaller = TopicNotice { queue_count: 2, ..notice("a", 1) };
+    let larger = TopicNotice { queue_count: 6, ..notice("a", 1) };
+    for order in [[&smaller, &larger], [&larger, &smaller]] {
+        let (mut world, client) = siblings(1);
+        for offered in order {
+            control(&mut world, ControlInput::TopicOfSibling(offered.clone()));
+        }
+        assert_eq!(world.open_queue(client, "a", 0).queue_count, 6);
+    }
+}
