@@ -284,3 +284,28 @@ async fn several_name_servers_are_asked_in_turn() {
     let producer = Producer::start(ProducerConfig { name_servers, ..config(&names) }).expect("valid");
     producer.send(message("x")).await.expect("stored");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_may_come_from_threads_outside_of_the_runtime() {
+    let (names, broker) = one_broker().await;
+    let producer = producer(&names);
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let producer = producer.clone();
+            std::thread::spawn(move || {
+                let pending: Vec<_> = (0..500).map(|_| producer.enqueue(message("x")).expect("room")).collect();
+                let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                runtime.block_on(async {
+                    for pending in pending {
+                        pending.await.expect("stored");
+                    }
+                });
+            })
+        })
+        .collect();
+    for thread in threads {
+        tokio::task::spawn_blocking(|| thread.join()).await.expect("no panic").expect("no panic");
+    }
+    assert_eq!(broker.count("T"), 2000);
+    assert!(broker.frames().len() < 1000, "most of them shared frames");
+}

@@ -112,19 +112,12 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Reads the reply to `request`, whose kind the frame has.
-    #[inline]
+    /// Reads the reply to `request`, whose kind the frame has; not that to a send that was stored.
     pub(super) fn decode(request: RequestId, frame: &Frame<'a>) -> Result<Self, DecodeError> {
         let code = frame.header.code;
-        match frame.header.kind {
-            Kind::SEND if code.is_stored() => Ok(Self::Sent { request, code, results: SendReply::decode(frame)? }),
-            Kind::PULL if code.is_pull_result() => Ok(Self::Pulled { request, code, reply: PullReply::decode(frame)? }),
-            _ => Self::decode_table(request, frame),
+        if frame.header.kind == Kind::PULL && code.is_pull_result() {
+            return Ok(Self::Pulled { request, code, reply: PullReply::decode(frame)? });
         }
-    }
-
-    fn decode_table(request: RequestId, frame: &Frame<'a>) -> Result<Self, DecodeError> {
-        let code = frame.header.code;
         if code != Code::SUCCESS {
             return Ok(Self::Failed { request, code, remark: Failure::of(frame).remark });
         }

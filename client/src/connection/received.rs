@@ -4,10 +4,11 @@ use ringmq_proto::error::DecodeError;
 use ringmq_proto::limits::FRAME_SIZE_BYTES_MAX;
 use ringmq_proto::native::frame::PROTOCOL_VERSION;
 use ringmq_proto::native::{
-    FRAME_HEADER_SIZE_BYTES, Frame, FrameFlags, Hello, Kind, PREAMBLE_SIZE_BYTES, Table, decode_preamble, split_frame,
+    FRAME_HEADER_SIZE_BYTES, Frame, FrameFlags, Hello, Kind, PREAMBLE_SIZE_BYTES, SendReply, Table, decode_preamble,
+    split_frame,
 };
 
-use super::{Connection, Event, Limits, Phase};
+use super::{Connection, Event, Limits, Phase, RequestId};
 
 /// The server broke the protocol. Close the connection: nothing behind this can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +112,7 @@ impl Connection {
         match self.phase {
             Phase::Ready => match split_frame(bytes, FRAME_SIZE_BYTES_MAX)? {
                 Some((frame, used)) => {
-                    on(self.reply(&frame)?);
+                    self.reply(&frame, on)?;
                     Ok(used)
                 }
                 None => Ok(0),
@@ -136,21 +137,31 @@ impl Connection {
     }
 
     #[inline]
-    fn reply<'f>(&mut self, frame: &Frame<'f>) -> Result<Event<'f>, ConnectionError> {
-        let (request_id, kind) = (frame.header.request_id, frame.header.kind);
+    fn reply(&mut self, frame: &Frame<'_>, on: &mut impl FnMut(Event<'_>)) -> Result<(), ConnectionError> {
+        let (request_id, kind, code) = (frame.header.request_id, frame.header.kind, frame.header.code);
         if !frame.header.flags.contains(FrameFlags::REPLY) {
             return Err(ConnectionError::NotAReply { kind: kind.0 });
         }
-        match self.slots.release(request_id) {
-            Some((request, asked)) if asked == kind.0 => {
-                let event = Event::decode(request, frame)?;
-                if let Event::Opened { .. } = event {
-                    self.handle_count += 1;
-                }
-                Ok(event)
-            }
-            _ => Err(ConnectionError::NotAsked { request_id, kind: kind.0 }),
+        let request = match self.slots.release(request_id) {
+            Some((request, asked)) if asked == kind.0 => request,
+            _ => return Err(ConnectionError::NotAsked { request_id, kind: kind.0 }),
+        };
+        // What comes a million times a second is made in place, without a way through a larger enum.
+        if kind == Kind::SEND && code.is_stored() {
+            on(Event::Sent { request, code, results: SendReply::decode(frame)? });
+            return Ok(());
         }
+        on(self.other_reply(request, frame)?);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn other_reply<'f>(&mut self, request: RequestId, frame: &Frame<'f>) -> Result<Event<'f>, ConnectionError> {
+        let event = Event::decode(request, frame)?;
+        if let Event::Opened { .. } = event {
+            self.handle_count += 1;
+        }
+        Ok(event)
     }
 
     fn hello<'f>(&mut self, frame: &Frame<'f>) -> Result<Hello<'f>, ConnectionError> {

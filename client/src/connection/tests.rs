@@ -299,3 +299,48 @@ fn feed(connection: &mut Connection, mut bytes: &[u8], cuts: &[usize], events: &
         bytes = rest;
     }
 }
+
+/// Run it alone and optimised: `cargo test --release -p ringmq-client -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "a measurement, not for a shared machine"]
+fn a_single_sends_cost_stays_under_40_ns() {
+    const IN_FLIGHT: usize = 32;
+    const ROUNDS: u32 = 100_000;
+    let mut connection = Connection::new();
+    let hello = Hello { frame_size_bytes_max: 0, in_flight_bytes_max: 0, handle_count_max: 0, ..SERVER };
+    let id = hello_id(&mut connection);
+    connection.received(&server_hello(id, &hello), |_| {}).expect("a valid hello");
+    let (mut ids, mut replies, mut seen) = (Vec::with_capacity(IN_FLIGHT), Vec::new(), 0_u64);
+    let mut best = std::time::Duration::MAX;
+    for _ in 0..20 {
+        let mut spent = std::time::Duration::ZERO;
+        for _ in 0..ROUNDS / 20 {
+            ids.clear();
+            let started = std::time::Instant::now();
+            for _ in 0..IN_FLIGHT {
+                ids.push(connection.send(&item(b"0123456789"), SendOptions::default()).expect("room"));
+            }
+            spent += started.elapsed();
+            let sent = connection.output().len();
+            connection.consume(sent);
+            replies.clear();
+            for id in &ids {
+                encode_send_reply(&mut replies, id.get(), Code::SUCCESS, &[results(1)]);
+            }
+            let started = std::time::Instant::now();
+            let told = connection.received(&replies, |event| {
+                if let Event::Sent { request, results, .. } = event {
+                    seen +=
+                        request.slot() as u64 + results.results().map(|result| u64::from(result.count)).sum::<u64>();
+                }
+            });
+            spent += started.elapsed();
+            told.expect("valid replies");
+        }
+        best = best.min(spent);
+    }
+    assert!(seen > 0);
+    let ns = best.as_nanos() / u128::from(ROUNDS / 20) / IN_FLIGHT as u128;
+    println!("{ns} ns a message");
+    assert!(ns < 40, "{ns} ns a message");
+}

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::QueueOffset;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::reader::{PullSize, Pulled, Reader};
@@ -68,6 +69,7 @@ struct State {
 impl Fetcher {
     /// Begins to fetch from `target`.
     pub(super) fn spawn(
+        runtime: &Handle,
         reader: Reader,
         config: Arc<PullConsumerConfig>,
         arrived: Arc<Notify>,
@@ -88,7 +90,7 @@ impl Fetcher {
         };
         let changed = Notify::new();
         let fetcher = Arc::new(Self { reader, config, state: Mutex::new(state), changed, arrived });
-        tokio::spawn(run(Arc::clone(&fetcher)));
+        runtime.spawn(run(Arc::clone(&fetcher)));
         fetcher
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use ringmq_proto::ids::QueueOffset;
 use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -80,6 +81,7 @@ impl Default for PullConsumerConfig {
 pub struct PullConsumer {
     config: Arc<PullConsumerConfig>,
     cluster: Arc<Cluster>,
+    runtime: Handle,
     assigned: Mutex<Vec<Arc<Fetcher>>>,
     /// Some queue has messages, or an error.
     arrived: Arc<Notify>,
@@ -96,7 +98,9 @@ impl PullConsumer {
         if config.poll_messages_max == 0 || config.buffer_messages_max == 0 || config.buffer_bytes_max == 0 {
             return Err(Error::Argument("a consumer that may hold no message gets none"));
         }
+        let outside = |_| Error::Argument("a consumer is started within a tokio runtime");
         Ok(Self {
+            runtime: Handle::try_current().map_err(outside)?,
             cluster: Arc::new(Cluster::new(&config.name_servers)?),
             config: Arc::new(config),
             assigned: Mutex::default(),
@@ -139,7 +143,7 @@ impl PullConsumer {
             if !assigned.iter().any(|fetcher| fetcher.reader.queue == queue) {
                 let reader = Reader::new(Arc::clone(&self.cluster), queue);
                 let (config, arrived) = (Arc::clone(&self.config), Arc::clone(&self.arrived));
-                assigned.push(Fetcher::spawn(reader, config, arrived, Target::Committed));
+                assigned.push(Fetcher::spawn(&self.runtime, reader, config, arrived, Target::Committed));
             }
         }
     }

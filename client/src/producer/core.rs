@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::ProducerConfig;
@@ -30,6 +31,8 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 pub(super) struct Core {
     pub(super) config: ProducerConfig,
     pub(super) cluster: Cluster,
+    /// Where tasks run, whatever thread a message comes from.
+    pub(super) runtime: Handle,
     /// Bytes that may wait for acknowledgements. Closed with the producer.
     pub(super) room: Arc<Semaphore>,
     topics: RwLock<HashMap<Box<str>, Arc<Topic>>>,
@@ -40,15 +43,18 @@ pub(super) struct Core {
 impl Core {
     pub(super) fn start(config: ProducerConfig) -> Result<Arc<Self>> {
         let cluster = Cluster::new(&config.name_servers)?;
+        let runtime =
+            Handle::try_current().map_err(|_| Error::Argument("a producer is started within a tokio runtime"))?;
         let core = Arc::new(Self {
             cluster,
+            runtime,
             room: Arc::new(Semaphore::new(config.in_flight_bytes_max as usize)),
             topics: RwLock::default(),
             health: Mutex::default(),
             started: Instant::now(),
             config,
         });
-        tokio::spawn(refresh(Arc::downgrade(&core)));
+        core.runtime.spawn(refresh(Arc::downgrade(&core)));
         Ok(core)
     }
 
@@ -82,7 +88,7 @@ impl Core {
         match topic.offer(self, job, avoid) {
             Offered::Lane(lane, job) => lane.push(job, self),
             Offered::Waits { must_resolve: true } => {
-                tokio::spawn(resolve(Arc::clone(self), Arc::clone(topic)));
+                self.runtime.spawn(resolve(Arc::clone(self), Arc::clone(topic)));
             }
             Offered::Waits { must_resolve: false } => {}
         }
@@ -106,7 +112,7 @@ impl Core {
         let pause = RETRY_PAUSE_MIN.saturating_mul(1 << job.failure_count.min(10)).min(RETRY_PAUSE_MAX);
         let (core, topic, error) = (Arc::clone(self), Arc::clone(topic), error.clone());
         let broker_name = broker_name.to_owned();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             tokio::time::sleep(pause).await;
             if Instant::now() >= job.deadline {
                 job.fail(error);

@@ -118,7 +118,7 @@ impl Lane {
                 Handle::None => {
                     state.handle = Handle::Opening;
                     let deadline = deadline_of(&state.waiting);
-                    tokio::spawn(Arc::clone(self).open_and_flush(Arc::clone(core), deadline));
+                    core.runtime.spawn(Arc::clone(self).open_and_flush(Arc::clone(core), deadline));
                     return;
                 }
             };
@@ -158,7 +158,7 @@ impl Lane {
             SendRefusal::Full => {
                 put_back(&mut state.waiting, jobs);
                 state.is_paused = true;
-                tokio::spawn(Arc::clone(self).flush_later(Arc::clone(core)));
+                core.runtime.spawn(Arc::clone(self).flush_later(Arc::clone(core)));
             }
             SendRefusal::Error(error) => {
                 drop(state);
