@@ -55,6 +55,8 @@ echo
 status=0
 wait "$loadgen" || status=$?
 tail -25 "$directory/loadgen.out"
+kill "$broker"
+wait "$broker" || echo "the broker left with $?"
 "$binaries/ringmq-broker" check --data "$directory/data" || true
 echo "kills: $cycles, worst restart: $worst ms, verdict: $([ $status = 0 ] && echo sound || echo "FAILED ($status)"), files in $directory"
 exit $status

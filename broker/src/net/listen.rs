@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 /// Connections that the kernel keeps until they are accepted. When reached: the client tries again after a second.
 const BACKLOG: i32 = 4096;
@@ -26,7 +27,11 @@ pub enum ListenError {
     },
 }
 
-/// Binds `address` for one shard alone.
+/// How long a port may stay taken before it counts as taken: the kernel takes apart the rings of a process that was killed,
+/// and with them the sockets they hold, some time after the process is gone.
+const TAKEN_FOR: Duration = Duration::from_secs(2);
+
+/// Binds `address` for one shard alone. Waits for up to two seconds while it is taken.
 ///
 /// # Errors
 /// When the port is taken or cannot be used.
@@ -35,7 +40,15 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
         io::ErrorKind::AddrInUse => ListenError::Taken(address),
         _ => ListenError::Io { address, source },
     };
-    let listener = TcpListener::bind(address).map_err(failed)?;
+    let began = Instant::now();
+    let listener = loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && began.elapsed() < TAKEN_FOR => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => break other.map_err(failed)?,
+        }
+    };
     rustix::net::listen(&listener, BACKLOG).map_err(|errno| failed(errno.into()))?;
     Ok(listener)
 }
