@@ -108,11 +108,12 @@ struct Connection {
 
 impl Connection {
     async fn register(&mut self, identity: &Identity, table: &Table) -> io::Result<()> {
+        let replication_address = identity.replication_address();
         let header = RegisterBroker {
             broker_name: &identity.name,
             broker_addr: &identity.address,
             cluster_name: &identity.cluster,
-            ha_server_addr: "",
+            ha_server_addr: &replication_address,
             broker_id: route::MASTER_ID,
             heartbeat_timeout_millis: Some(HEARTBEAT_TIMEOUT_MS),
             enable_acting_master: None,

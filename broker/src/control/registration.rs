@@ -25,6 +25,17 @@ pub struct Identity {
     pub default_topic_queue_count: Option<u32>,
 }
 
+impl Identity {
+    /// Where slaves would replicate from: RocketMQ's default, the port behind the shard's. Name servers refuse a
+    /// registration without one.
+    pub fn replication_address(&self) -> String {
+        match self.address.rsplit_once(':').map(|(ip, port)| (ip, port.parse::<u16>())) {
+            Some((ip, Ok(port))) => format!("{ip}:{}", port.checked_add(1).unwrap_or(port)),
+            _ => self.address.clone(),
+        }
+    }
+}
+
 /// A shard's table of topics, encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
@@ -89,6 +100,7 @@ mod tests {
         let version = DataVersion { counter: 3, timestamp: 4, state_version: 0 };
         let table = Table::new(&identity(Some(4)), version, notices(3).iter());
         assert!(!table.compressed);
+        assert_eq!(identity(None).replication_address(), "127.0.0.1:10912");
         assert_eq!(table.checksum, body_checksum(&table.body));
         let body = RegisterBody::decode_json(&table.body).expect("decodes");
         assert_eq!(body.data_version, version);

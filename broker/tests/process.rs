@@ -1,0 +1,212 @@
+//! The broker's process as an operator and a client meet it: a real binary, a real disk, a real name server.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use ringmq_broker::server::Embedded;
+use ringmq_broker::server::config::Config;
+use ringmq_client::{OutgoingMessage, Producer, ProducerConfig, PullConsumer, PullConsumerConfig, Start};
+
+const MESSAGE_COUNT: usize = 500;
+
+fn broker(data: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringmq-broker"));
+    let small = ["--set", "listen=127.0.0.1:0", "--set", "segment=4MiB", "--set", "hot-tail=8MiB", "--data"];
+    command.args(small).arg(data).args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn name_server() -> ringmq_namesrv::Handle {
+    let config = ringmq_namesrv::Config { listen: ([127, 0, 0, 1], 0).into(), ..ringmq_namesrv::Config::default() };
+    ringmq_namesrv::spawn_thread(config).expect("a name server")
+}
+
+struct Process {
+    child: Child,
+    ready: String,
+}
+
+impl Process {
+    fn start(data: &Path, more: &[&str]) -> Self {
+        let mut child = broker(data, more).stderr(Stdio::inherit()).spawn().expect("starts");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
+        assert!(ready.starts_with("ready broker-a 127.0.0.1:"), "{ready:?}");
+        Self { child, ready }
+    }
+
+    fn signal(&mut self, signal: rustix::process::Signal) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).expect("is running");
+        self.child.wait().expect("ends").code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Also when a test fails half-way; a process that has ended is no news.
+        if self.child.kill().is_ok() {
+            self.child.wait().expect("is reaped");
+        }
+    }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+/// Sends the messages of one round; every one is acknowledged.
+async fn send(name_servers: &str, round: usize) {
+    let config = ProducerConfig { name_servers: name_servers.to_owned(), ..ProducerConfig::default() };
+    let producer = Producer::start(config).expect("starts");
+    // The first send makes the topic.
+    producer.send(OutgoingMessage::new("t", format!("{round}-0"))).await.expect("acknowledged");
+    let rest = (1..MESSAGE_COUNT).map(|number| OutgoingMessage::new("t", format!("{round}-{number}")));
+    let sends: Vec<_> = rest.map(|message| producer.enqueue(message).expect("there is room")).collect();
+    for send in sends {
+        send.await.expect("acknowledged");
+    }
+    producer.close().await;
+}
+
+async fn received(name_servers: &str, count: usize) -> BTreeSet<String> {
+    let name_servers = name_servers.to_owned();
+    let config =
+        PullConsumerConfig { name_servers, group: "g".into(), start: Start::First, ..PullConsumerConfig::default() };
+    let consumer = PullConsumer::start(config).expect("starts");
+    consumer.assign(consumer.queues("t").await.expect("a route"));
+    let mut all = BTreeSet::new();
+    while all.len() < count {
+        let messages = consumer.poll(Duration::from_secs(10)).await.expect("polls");
+        assert!(!messages.is_empty(), "{} of {count} messages", all.len());
+        all.extend(messages.iter().map(|message| String::from_utf8_lossy(&message.body).into_owned()));
+    }
+    all
+}
+
+fn expected(rounds: usize) -> BTreeSet<String> {
+    (0..rounds).flat_map(|round| (0..MESSAGE_COUNT).map(move |number| format!("{round}-{number}"))).collect()
+}
+
+#[test]
+fn acknowledged_messages_survive_kill_9_and_a_clean_stop_leaves_with_0() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name_server = name_server();
+    let name_servers = name_server.addr.to_string();
+    let flags = ["--namesrv", &name_servers, "--shards", "2", "--ops", "127.0.0.1:0"];
+    let mut process = Process::start(directory.path(), &flags);
+    assert_eq!(process.ready.split(' ').count(), 5, "two shards and the operations port: {}", process.ready);
+    block_on(send(&name_servers, 0));
+    process.signal(rustix::process::Signal::KILL);
+    drop(process);
+
+    let mut process = Process::start(directory.path(), &flags);
+    block_on(send(&name_servers, 1));
+    assert_eq!(block_on(received(&name_servers, 2 * MESSAGE_COUNT)), expected(2));
+    assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0));
+    drop(process);
+
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_ringmq-broker")).args(["check", "--data"]).arg(directory.path()).output();
+    let Output { status, stdout, .. } = check.expect("runs");
+    let text = String::from_utf8_lossy(&stdout);
+    assert_eq!(status.code(), Some(0), "{text}");
+    assert_eq!(text.matches("last stop clean").count(), 2, "{text}");
+}
+
+#[test]
+fn damage_is_found_by_check_which_then_leaves_with_1() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name_server = name_server();
+    let name_servers = name_server.addr.to_string();
+    let mut process = Process::start(directory.path(), &["--namesrv", &name_servers]);
+    block_on(send(&name_servers, 0));
+    assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0));
+    let segment = directory.path().join("shard-0/log/00000000000000000000");
+    let mut bytes = std::fs::read(&segment).expect("reads");
+    let body = bytes.windows(5).position(|window| window == b"0-123").expect("a message's body");
+    bytes[body] ^= 1;
+    std::fs::write(&segment, bytes).expect("writes");
+    let check =
+        Command::new(env!("CARGO_BIN_EXE_ringmq-broker")).args(["check", "--data"]).arg(directory.path()).output();
+    let Output { status, stdout, .. } = check.expect("runs");
+    assert_eq!(status.code(), Some(1), "{}", String::from_utf8_lossy(&stdout));
+}
+
+#[test]
+fn what_prevents_a_start_is_said_in_one_sentence_with_exit_code_2() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let data = directory.path().join("data");
+    let _serving = Process::start(&data, &["--shards", "2"]);
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("bound").to_string();
+    let fresh = directory.path().join("fresh");
+    let listen = format!("listen={taken}");
+    let cases: [(&Path, &[&str], &str); 9] = [
+        (&data, &[], "in use"),
+        (&data, &["--shards", "3"], "holds 2 shards"),
+        (&fresh, &["--set", &listen], "is taken"),
+        (&fresh, &["--ops", &taken], "is taken"),
+        (&fresh, &["--data-plane", "ring"], "not built yet"),
+        (&fresh, &["--set", "hottail=1GiB"], "is not a setting"),
+        (&fresh, &["--flush", "maybe"], "none of sync, async"),
+        (&fresh, &["--cores", "999"], "core 999"),
+        (Path::new("/proc/ringmq"), &[], "/proc/ringmq"),
+    ];
+    for (data, flags, part) in cases {
+        let Output { status, stdout, stderr } = broker(data, flags).output().expect("runs");
+        let text = String::from_utf8_lossy(&stderr);
+        let last = text.lines().last().unwrap_or_default();
+        assert_eq!(status.code(), Some(2), "{flags:?}: {text}");
+        assert!(last.starts_with("ringmq-broker: ") && last.contains(part), "{flags:?}: {text}");
+        assert!(stdout.is_empty());
+    }
+}
+
+#[test]
+fn printed_configuration_names_the_origin_of_each_setting() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("broker.toml");
+    std::fs::write(&file, "cluster = 'C'\n").expect("writes");
+    let mut child = broker(directory.path(), &["--print-config", "--config"])
+        .arg(&file)
+        .env("RINGMQ_RETENTION", "7d")
+        .spawn()
+        .expect("starts");
+    let mut text = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut text).expect("reads");
+    assert_eq!(child.wait().expect("ends").code(), Some(0));
+    for (setting, origin) in
+        [("cluster = \"C\"", "broker.toml"), ("retention = \"168h\"", "RINGMQ_RETENTION"), ("listen", "--set")]
+    {
+        let line = text.lines().find(|line| line.starts_with(setting)).unwrap_or_default();
+        assert!(line.ends_with(origin), "{setting}: {text}");
+    }
+}
+
+#[test]
+fn embedded_broker_that_is_killed_keeps_what_it_acknowledged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let name_server = name_server();
+    let name_servers = name_server.addr.to_string();
+    let config = Config {
+        data: directory.path().to_owned(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        namesrv: vec![name_servers.clone()],
+        segment_size_bytes: 4 << 20,
+        hot_tail_bytes: 8 << 20,
+        ..Config::default()
+    };
+    let embedded = Embedded::start(&config).expect("starts");
+    assert_eq!(embedded.shards().len(), 1);
+    block_on(send(&name_servers, 0));
+    assert_eq!(embedded.kill().len(), 1);
+    let embedded = Embedded::start(&config).expect("the directory is free again");
+    assert_eq!(block_on(received(&name_servers, MESSAGE_COUNT)), expected(1));
+    embedded.stop();
+}
