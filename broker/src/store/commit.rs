@@ -54,6 +54,8 @@ pub struct WrittenCommit {
     pub position: LogPosition,
     /// Bytes of it.
     pub length: usize,
+    /// Its checksum, which the next one chains to.
+    pub crc: u32,
     /// Its records in order.
     pub entries: Vec<ApplyEntry>,
 }
@@ -449,6 +451,7 @@ impl Commits {
                 block: building.block.freeze(),
                 position: building.position,
                 length,
+                crc,
                 entries: building.entries,
             };
         }
@@ -469,7 +472,8 @@ impl Commits {
         self.previous_crc = header.encode(&mut building.block);
         self.marked = durable;
         self.last_was_mark = is_mark;
-        WrittenCommit { block: building.block.freeze(), position: building.position, length, entries: building.entries }
+        let (position, crc) = (building.position, self.previous_crc);
+        WrittenCommit { block: building.block.freeze(), position, length, crc, entries: building.entries }
     }
 
     /// Takes the completion of the commit in flight, if it is that. Gives the commit that is now written (and, with

@@ -156,6 +156,8 @@ pub struct Store {
     retention: retention::RetentionRun,
     snapshots: snapshot::Snapshots,
     damaged: Vec<recovery::DamagedRange>,
+    /// Checksum of the last applied commit.
+    applied_crc: u32,
     store_time_ms: u64,
     woken: Vec<QueueId>,
     metrics: StoreMetrics,

@@ -215,6 +215,7 @@ impl Store {
             retention: super::retention::RetentionRun::default(),
             snapshots: Snapshots::new(identity.log_id, snapshot_files, snapshot_from),
             damaged: walked.damaged,
+            applied_crc: walked.previous_crc,
             store_time_ms,
             woken: Vec::new(),
             metrics: super::metrics::StoreMetrics::default(),
@@ -446,6 +447,7 @@ fn find<D: Disk>(
         store_times: BTreeMap::new(),
         malformed: None,
     };
+    let chain = loaded.as_ref().filter(|loaded| loaded.from == from).map(|loaded| loaded.commit_crc);
     let (snapshot_from, snapshot_to) =
         loaded.as_ref().map_or((LogPosition::ZERO, LogPosition::ZERO), |l| (l.from, l.to));
     if let Some(Loaded { records, .. }) = loaded {
@@ -458,7 +460,7 @@ fn find<D: Disk>(
     let mut reader = LogReader::new(disk, superblock.segment_size_bytes, alignment, starts.to_vec());
     // The snapshot may be younger than where the walk begins: what lies between is of the epochs of its own time.
     let known = epochs.iter().copied().filter(|line| line.start < from).collect();
-    let walked = Walk::new(&mut reader, superblock, from, known).run(&mut replay)?;
+    let walked = Walk::new(&mut reader, superblock, from, known).chained_to(chain).run(&mut replay)?;
     replay.state.end_replay();
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);

@@ -33,6 +33,8 @@ pub struct Background {
     pub(super) superblock_wanted: bool,
     retry_at_ns: u64,
     index_has_more: bool,
+    /// What the index's flush in progress covers.
+    index_flushes_to: LogPosition,
     /// The index's memory has outgrown its limit by far: its flushes fail or are slower than the appends.
     pub(super) index_is_behind: bool,
     closing: Closing,
@@ -144,7 +146,8 @@ impl Store {
         if self.options.flush == FlushMode::Async && self.background.flush_due_ns.is_none() {
             self.background.flush_due_ns = Some(now.boot_ns + ASYNC_FLUSH_INTERVAL_NS);
         }
-        let WrittenCommit { block, position, length, entries } = commit;
+        let WrittenCommit { block, position, length, crc, entries } = commit;
+        self.applied_crc = crc;
         self.tail.append(position, &block[..length]);
         let end = position.plus(length as u64);
         // Alone, what is written is confirmed at once (async) or durable at once (sync): a commit never waits here.
@@ -279,22 +282,27 @@ impl Store {
         }
     }
 
+    /// Runs and snapshots. Recovery begins where they end and looks at nothing before: what they cover must be durable
+    /// before they are (with `flush = "async"` they wait for the log's next flush).
     fn checkpoint_work(&mut self, ops: &mut Vec<DiskOp>) {
-        let visible = self.positions.visible();
+        let (visible, durable) = (self.positions.visible(), self.positions.durable());
         if self.index.flush_due(visible) && self.index.start_flush(visible, self.positions.epoch()) {
             self.background.superblock_wanted = true;
+            self.background.index_flushes_to = visible;
         }
-        let ids = &mut self.ids;
-        self.background.index_has_more = self.index.work(&mut || ids.next(), INDEX_OPS_MAX, ops);
+        if durable >= self.background.index_flushes_to {
+            let ids = &mut self.ids;
+            self.background.index_has_more = self.index.work(&mut || ids.next(), INDEX_OPS_MAX, ops);
+        }
         let limit = self.options.index.recent_bytes_max.saturating_mul(INDEX_MEMORY_FACTOR_MAX);
         self.background.index_is_behind = self.index.recent_bytes() > limit;
         if self.index.take_failure().is_some() {
             self.metrics.background_failures += 1;
         }
         if self.snapshots.due(visible, self.options.checkpoint_interval_bytes) {
-            self.snapshots.start(visible, self.positions.epoch(), self.commits.epochs());
+            self.snapshots.start((visible, self.applied_crc), self.positions.epoch(), self.commits.epochs());
         }
-        self.snapshots.work(&self.state, visible, &self.pool, &mut self.ids, ops);
+        self.snapshots.work(&self.state, (visible, durable), &self.pool, &mut self.ids, ops);
     }
 
     /// The superblock's floor follows the durable position, so that recovery knows what must be there.

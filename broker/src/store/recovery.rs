@@ -210,6 +210,14 @@ impl<'w, 'd, D: Disk> Walk<'w, 'd, D> {
         Self { reader, superblock, walked, chain }
     }
 
+    /// The checksum of the commit that ends where the walk begins, when it is known: the first one must chain to it, and
+    /// when there is none, the next that is written does.
+    #[must_use]
+    pub fn chained_to(mut self, crc: Option<u32>) -> Self {
+        self.chain = self.chain.or(crc);
+        self
+    }
+
     /// Walks to the end of the log.
     ///
     /// # Errors

@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! 0 magic u64 "RMQSNAP1" | 8 log id u128 | 24 from u64 | 32 to u64 | 40 epoch u32 | 44 epoch count u32
-//! 48 record count u64 | 56 body length u64 | 64 body CRC u32 | 68 CRC of the header before u32
-//! 72 epoch count x { epoch u32, start u64 } | records … | zeros up to 4 KiB
+//! 48 record count u64 | 56 body length u64 | 64 body CRC u32 | 68 CRC of the commit that ends at `from` u32
+//! 72 CRC of the header before u32
+//! 76 epoch count x { epoch u32, start u64 } | records … | zeros up to 4 KiB
 //! record: position u64 | kind u8 | zero x 3 | queue id u32 | payload length u32 | payload
 //! ```
 //!
@@ -24,7 +25,8 @@ use ringmq_proto::ids::{Epoch, LogPosition, QueueId};
 use ringmq_proto::record::RecordKind;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"RMQSNAP1");
-const HEADER_BYTES: usize = 72;
+const HEADER_BYTES: usize = 76;
+const HEADER_CRC_AT: usize = 72;
 const RECORD_HEAD_BYTES: usize = 20;
 const UNIT_BYTES: usize = 4096;
 const WRITE_BYTES: usize = 1 << 20;
@@ -36,12 +38,29 @@ const KEPT_COUNT: usize = 2;
 #[derive(Debug)]
 enum Step {
     Idle,
-    Collecting { cursor: Cursor },
-    Creating { op: OpId },
-    Writing { at: usize, op: OpId },
-    Syncing { op: OpId },
-    SyncingDir { op: OpId },
-    Removing { op: OpId },
+    Collecting {
+        cursor: Cursor,
+    },
+    /// Until the log is durable up to what was collected.
+    Waiting {
+        to: LogPosition,
+    },
+    Creating {
+        op: OpId,
+    },
+    Writing {
+        at: usize,
+        op: OpId,
+    },
+    Syncing {
+        op: OpId,
+    },
+    SyncingDir {
+        op: OpId,
+    },
+    Removing {
+        op: OpId,
+    },
 }
 
 /// Makes the snapshots of one shard.
@@ -67,6 +86,8 @@ pub struct Loaded {
     pub from: LogPosition,
     /// Of no use when the log ends before.
     pub to: LogPosition,
+    /// Checksum of the commit that ends at `from`: the log is chained to it.
+    pub commit_crc: u32,
     /// The epoch table's tail at that time.
     pub epochs: Vec<EpochStart>,
     /// What it says, with the positions of the records that said it.
@@ -95,8 +116,8 @@ impl Snapshots {
         matches!(self.step, Step::Idle) && visible.get().saturating_sub(self.last.get()) >= interval_bytes
     }
 
-    /// Begins one of the state as of `visible` or later.
-    pub fn start(&mut self, visible: LogPosition, epoch: Epoch, epochs: &[EpochStart]) {
+    /// Begins one of the state as of `visible` or later; the commit that ends there has the checksum `commit_crc`.
+    pub fn start(&mut self, (visible, commit_crc): (LogPosition, u32), epoch: Epoch, epochs: &[EpochStart]) {
         self.bytes.clear();
         self.bytes.resize(HEADER_BYTES, 0);
         let tail = &epochs[epochs.len().saturating_sub(super::format::EPOCH_TABLE_COUNT_MAX)..];
@@ -105,6 +126,7 @@ impl Snapshots {
             self.bytes.extend(line.start.get().to_le_bytes());
         }
         self.bytes[44..48].copy_from_slice(&u32::try_from(tail.len()).expect("at most 64").to_le_bytes());
+        self.bytes[68..72].copy_from_slice(&commit_crc.to_le_bytes());
         self.record_count = 0;
         (self.from, self.epoch, self.last) = (visible, epoch, visible);
         self.step = Step::Collecting { cursor: Cursor::start() };
@@ -114,7 +136,7 @@ impl Snapshots {
     pub fn work(
         &mut self,
         state: &State,
-        visible: LogPosition,
+        (visible, durable): (LogPosition, LogPosition),
         pool: &BlockPool,
         ids: &mut OpIds,
         ops: &mut Vec<DiskOp>,
@@ -128,13 +150,16 @@ impl Snapshots {
                 });
                 if *cursor == Cursor::Done {
                     self.seal(visible);
-                    let size_bytes = self.bytes.len() as u64;
-                    let kind = DiskOpKind::Create { file: FileName::Snapshot(self.number), size_bytes };
-                    self.step = Step::Creating { op: ids.issue(kind, ops) };
+                    self.step = Step::Waiting { to: visible };
                 }
             }
             Step::Writing { op: OpId(0), .. } => self.write_next(pool, ids, ops),
             _ => {}
+        }
+        if matches!(self.step, Step::Waiting { to } if durable >= to) {
+            let size_bytes = self.bytes.len() as u64;
+            let kind = DiskOpKind::Create { file: FileName::Snapshot(self.number), size_bytes };
+            self.step = Step::Creating { op: ids.issue(kind, ops) };
         }
     }
 
@@ -171,8 +196,8 @@ impl Snapshots {
         bytes[48..56].copy_from_slice(&self.record_count.to_le_bytes());
         bytes[56..64].copy_from_slice(&(body_length as u64).to_le_bytes());
         bytes[64..68].copy_from_slice(&body_crc.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..68]);
-        bytes[68..72].copy_from_slice(&crc.to_le_bytes());
+        let crc = crc32fast::hash(&bytes[..HEADER_CRC_AT]);
+        bytes[HEADER_CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         let padded = bytes.len().next_multiple_of(UNIT_BYTES);
         bytes.resize(padded, 0);
     }
@@ -187,7 +212,7 @@ impl Snapshots {
             Step::Syncing { op } => (*op, Step::SyncingDir { op: OpId(0) }),
             Step::SyncingDir { op } => (*op, Step::Removing { op: OpId(0) }),
             Step::Removing { op } => (*op, Step::Idle),
-            Step::Idle | Step::Collecting { .. } => return false,
+            Step::Idle | Step::Collecting { .. } | Step::Waiting { .. } => return false,
         };
         if op != completion.id {
             return false;
@@ -252,7 +277,7 @@ pub fn load(bytes: &[u8], log_id: u128) -> Option<Loaded> {
     if bytes.len() < HEADER_BYTES || u64::from_le_bytes(array(bytes, 0)) != MAGIC {
         return None;
     }
-    if crc32fast::hash(&bytes[..68]) != u32::from_le_bytes(array(bytes, 68)) {
+    if crc32fast::hash(&bytes[..HEADER_CRC_AT]) != u32::from_le_bytes(array(bytes, HEADER_CRC_AT)) {
         return None;
     }
     let body_length = usize::try_from(u64::from_le_bytes(array(bytes, 56))).ok()?;
@@ -279,6 +304,7 @@ pub fn load(bytes: &[u8], log_id: u128) -> Option<Loaded> {
     Some(Loaded {
         from: LogPosition::new(u64::from_le_bytes(array(bytes, 24))),
         to: LogPosition::new(u64::from_le_bytes(array(bytes, 32))),
+        commit_crc: u32::from_le_bytes(array(bytes, 68)),
         epochs: epochs.collect(),
         records,
     })
