@@ -327,24 +327,43 @@ impl Registry {
             .filter(|(_, _, replica)| is_gone(replica))
             .map(|(name, id, _)| (Arc::clone(name), *id))
             .collect();
-        gone.iter().filter_map(|(name, id)| self.remove(name, *id)).collect()
+        self.remove_all(&gone)
     }
 
-    /// Removes one address, and with the last one of a broker name everything about the name.
     fn remove(&mut self, name: &str, id: i64) -> Option<Gone> {
-        let replica = self.vacate(name, id)?;
-        let broker = &self.brokers[name];
-        if broker.replicas.is_empty() {
-            let cluster = Arc::clone(&broker.cluster);
-            self.brokers.remove(name);
-            self.leave_cluster(&cluster, name);
+        let (name, _) = self.brokers.get_key_value(name)?;
+        let name = Arc::clone(name);
+        self.remove_all(&[(name, id)]).pop()
+    }
+
+    /// Removes addresses, and with the last one of a broker name everything about the name. One pass over the topics, however
+    /// many brokers a connection takes along.
+    fn remove_all(&mut self, addresses: &[(Arc<str>, i64)]) -> Vec<Gone> {
+        let mut gone = Vec::new();
+        let mut empty_names = BTreeSet::new();
+        for (name, id) in addresses {
+            let Some(replica) = self.vacate(name, *id) else {
+                continue;
+            };
+            gone.push(Gone { broker_name: name.to_string(), broker_id: *id, broker_addr: replica.addr });
+            let broker = &self.brokers[name];
+            if broker.replicas.is_empty() {
+                let cluster = Arc::clone(&broker.cluster);
+                self.brokers.remove(name);
+                self.leave_cluster(&cluster, name);
+                empty_names.insert(Arc::clone(name));
+            }
+        }
+        if !empty_names.is_empty() {
             let route_count = &mut self.route_count;
             self.topics.retain(|_, brokers| {
-                *route_count -= usize::from(brokers.remove(name).is_some());
+                *route_count -= brokers.len();
+                brokers.retain(|name, _| !empty_names.contains(name));
+                *route_count += brokers.len();
                 !brokers.is_empty()
             });
         }
-        Some(Gone { broker_name: name.to_owned(), broker_id: id, broker_addr: replica.addr })
+        gone
     }
 
     /// Takes the address out of an id. The name and its topics stay, even without any address: the caller goes on.
@@ -416,7 +435,8 @@ fn check_names(header: &RegisterBroker<'_>) -> Result<(), Refusal> {
     for (what, name) in names {
         // A broker that replicates by another way than RocketMQ's has no address for it.
         let may_be_empty = what == "haServerAddr";
-        if (name.is_empty() && !may_be_empty) || name.len() > NAME_SIZE_BYTES_MAX || name.chars().any(char::is_control) {
+        if (name.is_empty() && !may_be_empty) || name.len() > NAME_SIZE_BYTES_MAX || name.chars().any(char::is_control)
+        {
             return Err(Refusal::Parameter { what });
         }
     }

@@ -1,5 +1,8 @@
 //! The rules of the route registry, RocketMQ's and our limits.
 
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
 use ringmq_namesrv::limits::{
     BROKER_COUNT_MAX, HEARTBEAT_TIMEOUT_MS_MAX, NAME_SIZE_BYTES_MAX, QUEUE_COUNT_MAX, TOPIC_COUNT_MAX,
 };
@@ -351,4 +354,90 @@ fn route_count_max() {
     registry.unregister(&gone_by("b0", 0, "h:1")).unwrap();
     registry.register(0, C1, &broker("more", 0, "h:2"), &table(1, &[("0", 1)])).unwrap();
     assert_eq!(seen(&registry, "0").unwrap().0.len(), 10);
+}
+
+/// One thing that happens to a registry.
+#[derive(Clone, Debug)]
+enum Event {
+    Register { name: usize, id: i64, addr: usize, connection: u64, term: i64, acting: Option<bool>, topics: Vec<usize> },
+    Unregister { name: usize, addr: usize },
+    Close { connection: u64 },
+    Expire,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+const ADDRESSES: [&str; 4] = ["h:1", "h:2", "h:3", "h:4"];
+const TOPICS: [&str; 4] = ["T", "U", "V", "W"];
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let topics = prop::collection::vec(0..TOPICS.len(), 0..4);
+    let register = (0..3_usize, 0..3_i64, 0..4_usize, 0..3_u64, 0..3_i64, any::<Option<bool>>(), topics).prop_map(
+        |(name, id, addr, connection, term, acting, topics)| Event::Register {
+            name,
+            id,
+            addr,
+            connection,
+            term,
+            acting,
+            topics,
+        },
+    );
+    prop_oneof![
+        6 => register,
+        1 => (0..3_usize, 0..4_usize).prop_map(|(name, addr)| Event::Unregister { name, addr }),
+        1 => (0..3_u64).prop_map(|connection| Event::Close { connection }),
+        1 => Just(Event::Expire),
+    ]
+}
+
+fn apply(registry: &mut Registry, now_ms: u64, event: &Event) {
+    match event {
+        Event::Register { name, id, addr, connection, term, acting, topics } => {
+            let header =
+                RegisterBroker { enable_acting_master: *acting, ..broker(NAMES[*name], *id, ADDRESSES[*addr]) };
+            let topics: Vec<_> = topics.iter().map(|index| (TOPICS[*index], 4)).collect();
+            let body = in_term(*term, table(*term, &topics));
+            let outcome =
+                registry.register(now_ms, ConnectionId(*connection), &header, &body).expect("nothing is full");
+            let holder = addresses(registry, NAMES[*name]).into_iter().find(|(holder, _)| holder == id);
+            assert_eq!(holder.is_some_and(|(_, holder)| holder == ADDRESSES[*addr]), !outcome.superseded);
+        }
+        Event::Unregister { name, addr } => {
+            registry.unregister(&gone_by(NAMES[*name], 0, ADDRESSES[*addr]));
+            assert!(addresses(registry, NAMES[*name]).iter().all(|(_, holder)| holder != ADDRESSES[*addr]));
+        }
+        Event::Close { connection } => drop(registry.connection_closed(ConnectionId(*connection))),
+        Event::Expire => drop(registry.expire(now_ms)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn routes_and_clusters_name_registered_brokers_alone(events in prop::collection::vec(any_event(), 0..60)) {
+        let mut registry = Registry::new();
+        for (index, event) in events.iter().enumerate() {
+            apply(&mut registry, index as u64 * 20_000, event);
+            let info = registry.cluster_info();
+            let count: usize = info.broker_addr_table.values().map(|data| data.broker_addrs.len()).sum();
+            prop_assert_eq!(count, registry.broker_count());
+            for data in info.broker_addr_table.values() {
+                let different: BTreeSet<_> = data.broker_addrs.values().collect();
+                prop_assert!(!different.is_empty() && different.len() == data.broker_addrs.len(), "one id an address");
+            }
+            let names: Vec<_> = info.broker_addr_table.keys().cloned().collect();
+            prop_assert_eq!(info.cluster_addr_table.into_values().flatten().collect::<Vec<_>>(), names);
+            for topic in TOPICS {
+                let Some(route) = registry.route(topic) else { continue };
+                prop_assert!(!route.queue_datas.is_empty());
+                for (data, queues) in route.broker_datas.iter().zip(&route.queue_datas) {
+                    prop_assert_eq!(&info.broker_addr_table[&data.broker_name], data);
+                    prop_assert_eq!(&data.broker_name, &queues.broker_name);
+                }
+            }
+        }
+        for connection in 0..3 {
+            registry.connection_closed(ConnectionId(connection));
+        }
+        prop_assert_eq!((registry.broker_count(), registry.topic_count()), (0, 0), "nothing is left behind");
+    }
 }
