@@ -149,6 +149,9 @@ impl Snapshots {
                     *count += 1;
                 });
                 if *cursor == Cursor::Done {
+                    // Not part of the walk, which also says what retention owes: a trim is never owed.
+                    encode(bytes, visible, &StateRecord::Trim { position: state.trim() });
+                    *count += 1;
                     self.seal(visible);
                     self.step = Step::Waiting { to: visible };
                 }
