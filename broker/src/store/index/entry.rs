@@ -71,7 +71,7 @@ impl IndexEntry {
     }
 
     /// The bytes above.
-    pub(super) fn encode(&self, bytes: &mut [u8]) {
+    pub(super) fn encode(&self, bytes: &mut [u8; ENTRY_SIZE_BYTES]) {
         bytes[0..8].copy_from_slice(&self.offset.get().to_le_bytes());
         bytes[8..16].copy_from_slice(&self.position.get().to_le_bytes());
         bytes[16..20].copy_from_slice(&self.size_bytes.to_le_bytes());

@@ -94,8 +94,8 @@ impl Cursor {
             let stop = end.min(start.saturating_add(entries_left));
             let mut next = start;
             while next < stop && writer.takes_entries() {
-                writer.push(queue, &entries.get(next));
-                next += 1;
+                let slice = entries.slice_from(next);
+                next += writer.push(queue, &slice[..slice.len().min(stop - next)]);
             }
             entries_left -= next.saturating_sub(start);
             self.current = (next < end).then_some((queue, next));

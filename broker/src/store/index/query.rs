@@ -105,7 +105,13 @@ impl Index {
         match self.first_not_below(cache, queue, Bound::Covers(from.max(min_offset)))? {
             Found::Recent(recent, start) => {
                 let end = recent.len().min(start.saturating_add(entries_max));
-                out.extend((start..end).map(|index| recent.get(index)));
+                let mut next = start;
+                while next < end {
+                    let slice = recent.slice_from(next);
+                    let count = slice.len().min(end - next);
+                    out.extend_from_slice(&slice[..count]);
+                    next += count;
+                }
             }
             Found::Run(run, record, start) => run.copy_entries(cache, start, record.entry_end(), entries_max, out)?,
             Found::Nowhere => {}
@@ -187,10 +193,13 @@ impl Index {
                 }
             }
         }
-        Ok(match recent.map(|recent| (recent, recent.partition_point(below))) {
-            Some((recent, index)) if index < recent.len() => Found::Recent(recent, index),
-            _ => Found::Nowhere,
-        })
+        let Some(recent) = recent else { return Ok(Found::Nowhere) };
+        let guess = match bound {
+            Bound::Covers(offset) => recent.guess(offset).filter(|index| recent.get(*index).position >= self.trimmed),
+            _ => None,
+        };
+        let index = guess.unwrap_or_else(|| recent.partition_point(below));
+        Ok(if index < recent.len() { Found::Recent(recent, index) } else { Found::Nowhere })
     }
 
     /// The runs in which the first entry at or above `bound` may lie, newest first. When the directory of one is not in

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use ringmq_proto::ids::{LogPosition, QueueId};
+use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 
 use super::entry::{ENTRY_SIZE_BYTES, IndexEntry};
 use crate::disk::prefetch::prefetch;
@@ -79,6 +79,17 @@ impl Recent {
         }
     }
 
+    /// Neighbouring entries from `start` on: at least one, up to the end of their chunk.
+    pub(super) fn slice_from(&self, start: usize) -> &[IndexEntry] {
+        match &self.full {
+            Some(full) if start < full.len() => {
+                let place = start + full.dropped;
+                &full.chunks[place / CHUNK_ENTRY_COUNT][place % CHUNK_ENTRY_COUNT..]
+            }
+            _ => &self.tail[start - self.full_len()..],
+        }
+    }
+
     /// The oldest entry.
     pub(super) fn first(&self) -> Option<IndexEntry> {
         (self.len() > 0).then(|| self.get(0))
@@ -87,6 +98,13 @@ impl Recent {
     /// The newest entry.
     pub(super) fn last(&self) -> Option<IndexEntry> {
         (self.len() > 0).then(|| self.get(self.len() - 1))
+    }
+
+    /// The index of the entry that begins at `offset`, if it is where it is when all entries are single messages.
+    pub(super) fn guess(&self, offset: QueueOffset) -> Option<usize> {
+        let distance = offset.get().checked_sub(self.first()?.offset.get())?;
+        let index = usize::try_from(distance).ok().filter(|index| *index < self.len())?;
+        (self.get(index).offset == offset).then_some(index)
     }
 
     /// The index of the first entry that is not `below`, which must hold for a prefix.

@@ -128,11 +128,17 @@ impl RunWriter {
         self.step == Step::Done
     }
 
-    /// Takes one entry of `queue`, which is not below the last one's.
-    pub(in super::super) fn push(&mut self, queue: QueueId, entry: &IndexEntry) {
-        self.open(queue, entry);
-        entry.encode(self.entries.push(1, ENTRY_SIZE_BYTES));
-        self.pushed(1, entry);
+    /// Takes entries of `queue`, which is not below the last one's: as many as fit into the block; returns how many.
+    pub(in super::super) fn push(&mut self, queue: QueueId, entries: &[IndexEntry]) -> usize {
+        self.open(queue, &entries[0]);
+        let count = entries.len().min(self.entries.free_bytes() / ENTRY_SIZE_BYTES);
+        let counted = u32::try_from(count).expect("a block's worth");
+        let bytes = self.entries.push(counted, count * ENTRY_SIZE_BYTES);
+        for (bytes, entry) in bytes.as_chunks_mut::<ENTRY_SIZE_BYTES>().0.iter_mut().zip(entries) {
+            entry.encode(bytes);
+        }
+        self.pushed(counted, &entries[count - 1]);
+        count
     }
 
     /// Takes encoded entries of `queue`: as many of `bytes` as fit into the block; returns how many.

@@ -44,6 +44,8 @@ pub(super) struct TestDisk {
     pub(super) random: Random,
     /// One in so many operations fails; none when 0.
     pub(super) failure_rate: u64,
+    /// The operation that fails, counted from now; none when it was counted down.
+    pub(super) fails_at: Option<u64>,
     /// Bytes that files may take.
     pub(super) capacity_bytes: usize,
     /// Operations by what they do, for the tests that look at it.
@@ -59,6 +61,7 @@ impl TestDisk {
             durable_names: BTreeMap::new(),
             random: Random(seed),
             failure_rate: 0,
+            fails_at: None,
             capacity_bytes: usize::MAX,
             reads: 0,
         }
@@ -70,7 +73,9 @@ impl TestDisk {
             return None;
         }
         let op = pending.swap_remove(self.random.index(pending.len()));
-        let fails = self.failure_rate > 0 && self.random.below(self.failure_rate) == 0;
+        let counted_down = self.fails_at == Some(0);
+        self.fails_at = self.fails_at.and_then(|left| left.checked_sub(1));
+        let fails = counted_down || self.failure_rate > 0 && self.random.below(self.failure_rate) == 0;
         if fails && self.random.below(2) == 0 {
             return Some(Completion { id: op.id, result: Err(failure(DiskErrorKind::Io, "before")) });
         }

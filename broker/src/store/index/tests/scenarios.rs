@@ -68,6 +68,30 @@ fn power_cut_at_every_step_of_flushes_and_merges_loses_nothing() {
 }
 
 #[test]
+fn failure_of_any_single_operation_loses_nothing_and_is_made_good() {
+    for (fails_at, seed) in (0..90).flat_map(|at| [(at, 1), (at, 2)]) {
+        let mut world = World::new(seed);
+        let mut random = Random(seed);
+        world.disk.fails_at = Some(fails_at);
+        for _ in 0..4 {
+            (0..300).for_each(|record| world.add(record % 7, 1, &mut random));
+            world.flush();
+            world.settle();
+            world.check_all();
+        }
+        if world.index.covered() < world.model.end {
+            world.flush();
+            world.settle();
+        }
+        assert_eq!(world.index.covered(), world.model.end, "operation {fails_at}");
+        let runs = world.disk.names().into_iter().filter(|name| matches!(name, FileName::Run(_))).count();
+        assert_eq!((world.index.run_count(), world.index.run_entry_count()), (runs, 1200), "operation {fails_at}");
+        world.crash();
+        world.check_all();
+    }
+}
+
+#[test]
 fn runs_are_merged_so_that_few_are_left() {
     let mut world = World::new(3);
     for _ in 0..64 {
