@@ -144,6 +144,10 @@ impl World {
                 Ok((recovered, report)) => {
                     let found = summary(&recovered);
                     if found != expected {
+                        if self.trace {
+                            eprintln!("live      {:?}", self.machine.store().map(Store::state));
+                            eprintln!("recovered {:?}", recovered.state());
+                        }
                         return self.ledger.wrong(|| {
                             format!("recovery {attempt} gives {found:#?}\nlive it was {expected:#?}\nreport {report:?}")
                         });
