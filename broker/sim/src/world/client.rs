@@ -687,7 +687,8 @@ impl Client {
     ) -> Result<(), String> {
         let remark = Failure::of(reply).remark;
         let mut next = from;
-        if reply.header.code == Code::SYSTEM_ERROR && !ledger.faulty {
+        let excused = ledger.faulty || (ledger.index_damaged && remark.contains("queue index"));
+        if reply.header.code == Code::SYSTEM_ERROR && !excused {
             let behind = remark.split_once("that can be read has offset ").map(|(_, behind)| behind);
             let number = behind.and_then(|behind| behind.split(':').next()).and_then(|number| number.parse().ok());
             next = number.ok_or_else(|| format!("a pull failed: {remark}"))?;

@@ -51,6 +51,19 @@ impl World {
         let bit = u8::try_from(self.rng.below(8)).unwrap_or(0);
         self.say(|| format!("bit {bit} of byte {byte} flips in {}", file.path()));
         self.machine.disk.flip(file, byte, bit);
+        self.ledger.index_damaged |= file.directory() == Directory::Index;
         self.tally.flips += 1;
+    }
+
+    /// The operator's remedy for a damaged index: its files are derived, so they may be taken away, and a start makes them
+    /// anew.
+    pub(super) fn make_the_index_anew(&mut self) {
+        self.say(|| "the index's files are taken away".into());
+        self.restart_by_kill(|disk| {
+            for (file, _) in disk.files(Directory::Index) {
+                disk.lose(file);
+            }
+        });
+        self.ledger.index_damaged = false;
     }
 }

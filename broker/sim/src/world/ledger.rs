@@ -70,6 +70,8 @@ pub(super) struct Ledger {
     pub excused: BTreeMap<(QueueId, u64), MessageId>,
     /// A commit was damaged at rest: the log has a hole.
     pub damaged: bool,
+    /// A file of the queue index was damaged at rest: reads through it may be refused until it is made anew.
+    pub index_damaged: bool,
     /// Operations of the disk may fail now: reads may be refused.
     pub faulty: bool,
     /// The first thing that is wrong and that the judge cannot see.
@@ -95,6 +97,7 @@ impl Ledger {
             tried_commits: BTreeSet::new(),
             excused: BTreeMap::new(),
             damaged: false,
+            index_damaged: false,
             faulty: false,
             wrong: None,
         }

@@ -227,6 +227,19 @@ impl World {
         self.machine.pass(1 + seconds * 1_000_000_000);
     }
 
+    /// The process is killed and started again; `change` is done to the disk in between.
+    fn restart_by_kill(&mut self, change: impl FnOnce(&mut crate::disk::SimDisk)) {
+        self.machine.drop_shard();
+        for client in &mut self.clients {
+            client.disconnect(&mut self.ledger);
+        }
+        self.draining.clear();
+        self.machine.disk.kill();
+        self.tally.kills += 1;
+        change(&mut self.machine.disk);
+        self.open(0);
+    }
+
     /// With `flush = "async"` a power cut may take back what was not flushed: nobody is owed that.
     fn forget_what_power_may_take(&mut self, cut: bool) {
         if self.plan.flush_sync || !cut {
