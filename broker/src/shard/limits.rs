@@ -81,7 +81,7 @@ pub const SHARED_SLICE_BYTES_MIN: usize = 1024;
 /// Topics in one reply to LIST_TOPICS. A larger wish is cut down to it.
 pub const LIST_TOPICS_MAX: u32 = 1000;
 
-/// A buffer that has grown beyond this is given back to the allocator once empty.
-pub const BUFFER_KEPT_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an empty buffer that is kept for the next user. When exceeded: it is given back to the allocator.
+pub const BUFFER_KEPT_BYTES_MAX: usize = 16 << 10;
 
 const _: () = assert!(PULL_WAIT_MS_MAX as u64 * 1_000_000 < IDLE_NS_MAX, "a held pull alone must not look idle");

@@ -89,15 +89,19 @@ impl OutputQueue {
         Mark { chunk: self.chunks.len() - 1, offset, bytes: self.bytes }
     }
 
-    /// Takes back everything appended since `mark`.
-    pub(super) fn truncate(&mut self, mark: Mark) {
+    /// Takes back everything appended since `mark`. A queue that is empty then keeps no memory.
+    pub(super) fn truncate(&mut self, spare: &mut Spare, mark: Mark) {
         self.chunks.truncate(mark.chunk + 1);
         if let Some(Chunk::Owned(tail)) = self.chunks.last_mut() {
             tail.truncate(mark.offset);
         }
         self.bytes = mark.bytes;
         if self.bytes == 0 {
-            self.chunks.clear();
+            for chunk in self.chunks.drain(..) {
+                if let Chunk::Owned(buffer) = chunk {
+                    spare.give(buffer);
+                }
+            }
         }
     }
 
@@ -252,7 +256,7 @@ mod tests {
         queue.append_shared(&mut spare, &block, 0, 5000);
         queue.append_shared(&mut spare, &block, 0, 10);
         assert_eq!(queue.since(mark).1, 4 + 5000 + 10);
-        queue.truncate(mark);
+        queue.truncate(&mut spare, mark);
         assert_eq!(queue.bytes(), 4);
         assert_eq!(bytes_of(&mut queue), b"keep");
     }

@@ -182,7 +182,7 @@ impl Shard {
             }
             ReadOutcome::Moved { next_offset } => (Code::PULL_OFFSET_MOVED, 0, next_offset),
             other => {
-                connection.output.truncate(mark);
+                connection.output.truncate(&mut self.spare, mark);
                 return not_found(other);
             }
         };
@@ -202,7 +202,7 @@ impl Shard {
             records_len,
         ));
         if token.oneway {
-            connection.output.truncate(mark);
+            connection.output.truncate(&mut self.spare, mark);
         }
         if connection.unread_bytes() >= self.settings.limits.output_bytes_soft_max {
             connection.pause(PauseReason::Output, fx);

@@ -78,7 +78,15 @@ fn silent_connection_costs_less_than_a_kibibyte() {
     let fixed_bytes = size_of::<Connection>() + size_of::<usize>() + TIMER_SIZE_BYTES;
     let mut world = World::new(Settings::default());
     let clients: Vec<_> = (0..100).map(|_| world.connect()).collect();
+    for client in &clients {
+        world.give(*client, &open(1, "a", 0, true));
+        world.settle();
+        world.give(*client, &pull(2, 0, 0, 20_000));
+        world.give(*client, &send_one(3, 0, &[1; 10_000]));
+    }
+    world.settle();
     for client in clients {
+        assert_eq!(world.replies(client).len(), 3);
         let bytes = fixed_bytes + world.shard.buffer_bytes(client);
         assert!(bytes < 1024, "{bytes} bytes stay with a connection that has nothing to say");
     }
