@@ -13,7 +13,7 @@
 //! * An id that comes with another address goes to the newcomer, unless the newcomer's state version (the broker's term) is
 //!   smaller: then nothing changes, except that the rule above has been followed.
 //! * Topics follow the master's registrations alone. An equal version adds what is missing and changes nothing else. A
-//!   registration never removes a topic: it may hold only what is new. (With acting masters, the lowest slave registers
+//!   registration removes no topic, for it may hold only what is new, unless it says that it is the whole table. (With acting masters, the lowest slave registers
 //!   topics too, for reading only; and the queues of a broker name that lost its master become read-only.)
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,8 @@ pub struct Registered {
     pub superseded: bool,
     /// Topics added or changed.
     pub topics_changed: usize,
+    /// Topics that the broker no longer has.
+    pub topics_removed: usize,
     /// Topics left out: name or queue counts are not usable.
     pub topics_refused: usize,
     /// For a slave whose master is registered: the master's address, and where it serves replicas.
@@ -169,6 +171,9 @@ impl Registry {
         let name = self.put_broker(now_ms, connection, header, body.data_version);
         if let Some(perm_mask) = writable {
             self.put_topics(&name, &body.topics, perm_mask, has_changed, &mut outcome);
+            if has_changed && header.whole_table == Some(true) {
+                outcome.topics_removed = self.keep_topics(&name, &body.topics);
+            }
         }
         outcome.master = self.master_for(header);
         Ok(outcome)
@@ -309,6 +314,20 @@ impl Registry {
             }
             outcome.topics_changed += 1;
         }
+    }
+
+    /// Removes the topics of a broker name that are not in `topics`; how many those are.
+    fn keep_topics(&mut self, name: &str, topics: &[TopicConfig]) -> usize {
+        let kept: BTreeSet<&str> = topics.iter().map(|topic| topic.topic_name.as_str()).collect();
+        let mut removed = 0;
+        self.topics.retain(|topic, brokers| {
+            if !kept.contains(&**topic) {
+                removed += usize::from(brokers.remove(name).is_some());
+            }
+            !brokers.is_empty()
+        });
+        self.route_count -= removed;
+        removed
     }
 
     fn master_for(&self, header: &RegisterBroker<'_>) -> Option<(String, String)> {

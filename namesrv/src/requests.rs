@@ -105,6 +105,9 @@ fn log_registered(broker: &RegisterBroker<'_>, outcome: &Registered) {
         tracing::warn!(name, addr, id, "another address holds this broker id in a later term: not registered");
     } else if outcome.first {
         tracing::info!(name, addr, id, topics = outcome.topics_changed, "broker registered");
+    } else if outcome.topics_changed + outcome.topics_removed > 0 {
+        let Registered { topics_changed: changed, topics_removed: removed, .. } = outcome;
+        tracing::info!(name, addr, id, changed, removed, "topics of a broker");
     }
     if outcome.topics_refused > 0 {
         tracing::warn!(

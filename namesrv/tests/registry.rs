@@ -23,6 +23,7 @@ fn broker<'a>(name: &'a str, id: i64, addr: &'a str) -> RegisterBroker<'a> {
         enable_acting_master: None,
         compressed: None,
         body_crc32: None,
+        whole_table: None,
     }
 }
 
@@ -119,6 +120,21 @@ fn a_registration_with_fewer_topics_removes_none() {
     registry.register(0, C1, &broker("a", 0, "h:1"), &table(1, &[("T", 4), ("U", 4)])).unwrap();
     registry.register(0, C1, &broker("a", 0, "h:1"), &table(2, &[("V", 4)])).unwrap();
     assert!(["T", "U", "V"].iter().all(|topic| registry.route(topic).is_some()));
+}
+
+#[test]
+fn a_whole_table_removes_what_it_does_not_hold() {
+    let mut registry = Registry::new();
+    let whole = |addr| RegisterBroker { whole_table: Some(true), ..broker("a", 0, addr) };
+    registry.register(0, C1, &whole("h:1"), &table(1, &[("T", 4), ("U", 4), ("V", 4)])).unwrap();
+    registry.register(0, C2, &broker("b", 0, "h:2"), &table(1, &[("U", 4)])).unwrap();
+    let same = registry.register(0, C1, &whole("h:1"), &table(1, &[("T", 4)])).unwrap();
+    assert_eq!((same.topics_removed, registry.topic_count()), (0, 3), "an equal version changes nothing");
+    let newer = registry.register(0, C1, &whole("h:1"), &table(2, &[("T", 4)])).unwrap();
+    assert_eq!((newer.topics_removed, registry.topic_count()), (2, 2));
+    assert_eq!(seen(&registry, "U").unwrap().0[0].0, "b", "another broker's topic stays");
+    let elsewhere = registry.register(0, C1, &whole("h:3"), &table(2, &[])).unwrap();
+    assert_eq!((elsewhere.topics_removed, registry.route("T")), (1, None));
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn broker<'a>(name: &'a str, id: i64, addr: &'a str) -> RegisterBroker<'a> {
         enable_acting_master: None,
         compressed: None,
         body_crc32: None,
+        whole_table: None,
     }
 }
 

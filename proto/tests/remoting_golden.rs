@@ -147,6 +147,7 @@ fn a_registration_of_a_java_broker_is_read() {
         enable_acting_master: None,
         compressed: Some(false),
         body_crc32: Some(0),
+        whole_table: None,
     };
     let body = RegisterBody::decode(&header, 479, body).unwrap();
     assert_eq!((body.data_version.counter, body.data_version.state_version), (3, 7));

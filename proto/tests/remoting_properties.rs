@@ -61,6 +61,7 @@ fn register_header(compressed: bool, checksum: i32) -> RegisterBroker<'static> {
         enable_acting_master: Some(false),
         compressed: Some(compressed),
         body_crc32: Some(checksum),
+        whole_table: None,
     }
 }
 

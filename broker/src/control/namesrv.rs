@@ -119,6 +119,7 @@ impl Connection {
             enable_acting_master: None,
             compressed: Some(table.compressed),
             body_crc32: Some(table.checksum),
+            whole_table: Some(true),
         };
         let opaque = self.next();
         self.ask(Header::request(request_code::REGISTER_BROKER, opaque).with_ext(&header), &table.body).await

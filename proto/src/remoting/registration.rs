@@ -57,6 +57,9 @@ ext_header! {
         compressed: Option<bool> = "compressed",
         /// [`body_checksum`] of the body; 0 or absent means unchecked.
         body_crc32: Option<i32> = "bodyCrc32",
+        /// RingMQ's own: the body has all topics of the broker, so others are gone. RocketMQ's brokers do not say so (theirs
+        /// may hold one new topic alone), and its name servers do not ask.
+        whole_table: Option<bool> = "wholeTable",
     }
 }
 
