@@ -34,7 +34,7 @@ enum Pending {
     Open { topic: usize, number: u32, create: bool },
     Send { messages: Vec<(MessageId, u32)> },
     Pull { queue: QueueIndex, from: u64, deleted: bool, known_end: u64 },
-    Commit { group: u32, queue: QueueIndex, offset: u64 },
+    Commit { group: u32, queue: QueueIndex, offset: u64, left: u64 },
     Query { group: u32, queue: QueueIndex },
     State { queue: QueueIndex },
     Search { queue: QueueIndex, search: Search },
@@ -107,6 +107,11 @@ impl Client {
         self.connection
     }
 
+    /// Its number among the producers.
+    pub(super) fn producer(&self) -> u32 {
+        self.producer
+    }
+
     /// Requests that wait.
     pub(super) fn pending_count(&self) -> usize {
         self.pending.len()
@@ -150,6 +155,7 @@ impl Client {
     /// The connection is gone. Whatever waited has an unknown outcome.
     pub(super) fn disconnect(&mut self, ledger: &mut Ledger) {
         self.connection = None;
+        ledger.all_arrived(self.producer);
         self.outgoing.clear();
         self.incoming.clear();
         (self.preamble_seen, self.greeted) = (false, false);
@@ -361,18 +367,18 @@ impl Client {
         }
         let next = self.next_pull.get(&queue).copied().unwrap_or(0);
         let offset = if rng.percent(80) { next } else { rng.below(next + 1) };
-        ledger.judge.commit(group, queue, offset, false);
-        ledger.tried_commits.insert((group, queue, offset));
+        let one_way = rng.percent(15);
+        let left = ledger.commit_leaves(self.producer, group, queue, offset, one_way);
         let name = group_name(group);
         let request = CommitOffset { handle, group: &name, offset: QueueOffset::new(offset) };
-        if rng.percent(15) {
+        if one_way {
             if self.trace {
                 eprintln!("  client {} one-way commit of group {group} queue {queue:?}: {offset}", self.producer);
             }
             encode_request(&mut self.outgoing, Kind::COMMIT_OFFSET, 0, FrameFlags::ONEWAY, &request);
         } else {
             ledger.busy_groups.insert((group, queue));
-            self.ask(Pending::Commit { group, queue, offset }, Kind::COMMIT_OFFSET, &request);
+            self.ask(Pending::Commit { group, queue, offset, left }, Kind::COMMIT_OFFSET, &request);
         }
     }
 
@@ -462,10 +468,10 @@ impl Client {
             Pending::Pull { queue, from, deleted, known_end } => {
                 self.pulled(reply, queue, (from, known_end), deleted, ledger, store)
             }
-            Pending::Commit { group, queue, offset } => {
+            Pending::Commit { group, queue, offset, left } => {
                 ledger.busy_groups.remove(&(group, queue));
                 if reply.header.code == Code::SUCCESS {
-                    ledger.judge.commit(group, queue, offset, true);
+                    ledger.commit_acknowledged(group, queue, offset, left);
                 }
                 Ok(())
             }

@@ -66,6 +66,10 @@ pub(super) struct Ledger {
     pub busy_groups: BTreeSet<(u32, QueueIndex)>,
     /// Every consume offset that anybody tried to commit.
     pub tried_commits: BTreeSet<(u32, QueueIndex, u64)>,
+    /// One-way commits, which nobody says the fate of.
+    one_way: Vec<OneWay>,
+    /// Counts commits and deliveries, to tell what came before what.
+    clock: u64,
     /// Messages of commits that were damaged at rest: they may be refused, never be absent.
     pub excused: BTreeMap<(QueueId, u64), MessageId>,
     /// A commit was damaged at rest: the log has a hole.
@@ -95,6 +99,8 @@ impl Ledger {
             by_id: BTreeMap::new(),
             busy_groups: BTreeSet::new(),
             tried_commits: BTreeSet::new(),
+            one_way: Vec::new(),
+            clock: 0,
             excused: BTreeMap::new(),
             damaged: false,
             index_damaged: false,
@@ -230,6 +236,33 @@ impl Ledger {
         }
     }
 
+    /// A commit leaves a client; gives its time. A one-way one may take effect until it has arrived.
+    pub fn commit_leaves(&mut self, producer: u32, group: u32, queue: QueueIndex, offset: u64, one_way: bool) -> u64 {
+        self.clock += 1;
+        self.judge.commit(group, queue, offset, false);
+        self.tried_commits.insert((group, queue, offset));
+        if one_way {
+            self.one_way.push(OneWay { producer, group, queue, offset, arrived: None });
+        }
+        self.clock
+    }
+
+    /// Everything that a client has sent so far has arrived (or will never).
+    pub fn all_arrived(&mut self, producer: u32) {
+        self.clock += 1;
+        let (clock, ours) = (self.clock, |one_way: &&mut OneWay| one_way.producer == producer);
+        self.one_way.iter_mut().filter(ours).for_each(|one_way| _ = one_way.arrived.get_or_insert(clock));
+    }
+
+    /// A commit that left at `left` was acknowledged. One-way ones that arrived after that, or not yet, may still win.
+    pub fn commit_acknowledged(&mut self, group: u32, queue: QueueIndex, offset: u64, left: u64) {
+        self.judge.commit(group, queue, offset, true);
+        let of_key = |one_way: &&OneWay| (one_way.group, one_way.queue) == (group, queue);
+        for one_way in self.one_way.iter().filter(of_key).filter(|it| it.arrived.is_none_or(|arrived| arrived > left)) {
+            self.judge.commit(group, queue, one_way.offset, false);
+        }
+    }
+
     /// A search for `store_time_ms` in a queue gave `found`. What was known below `known_end` when it was asked must agree.
     pub(super) fn searched(&mut self, queue: QueueIndex, search: Search, found: u64, min_offset: u64) {
         let Search { store_time_ms, upper, known_end } = search;
@@ -279,6 +312,16 @@ impl Ledger {
             queue.may_skip_below = queue.may_skip_below.max(next_offset);
         }
     }
+}
+
+/// A commit without an answer.
+#[derive(Clone, Copy, Debug)]
+struct OneWay {
+    producer: u32,
+    group: u32,
+    queue: QueueIndex,
+    offset: u64,
+    arrived: Option<u64>,
 }
 
 /// A search by time.

@@ -180,6 +180,9 @@ impl World {
         let length = client.outgoing.len();
         let count = if self.plan.split_receives { self.rng.index(length) + 1 } else { length };
         let bytes: Vec<u8> = client.outgoing.drain(..count).collect();
+        if client.outgoing.is_empty() {
+            self.ledger.all_arrived(client.producer());
+        }
         if let Some(connection) = client.connection() {
             self.machine.step(Input::Received { connection, bytes: &bytes });
         }
