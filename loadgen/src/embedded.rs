@@ -1,5 +1,12 @@
-//! A name server and a broker in this process, for a run without a cluster.
+//! A name server and a broker in this process, for a run without a cluster: the same code as the binaries', on real sockets and a
+//! real disk.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ringmq_broker::server::Embedded;
+use ringmq_broker::server::config::{Config, DataPlane, Flush, Retention};
+
+use crate::cli;
 use crate::directory::DataDirectory;
 use crate::failure::Failure;
 use crate::plan::EmbeddedPlan;
@@ -7,14 +14,21 @@ use crate::plan::EmbeddedPlan;
 /// The running cluster.
 pub struct EmbeddedCluster {
     namesrv: ringmq_namesrv::Handle,
+    broker: Embedded,
     directory: DataDirectory,
 }
 
 impl EmbeddedCluster {
     /// Starts both; they serve when this returns.
     pub fn start(plan: &EmbeddedPlan) -> Result<Self, Failure> {
-        drop(DataDirectory::choose(plan.data.as_deref())?);
-        Err(Failure::unusable("the embedded broker is not built yet: give a cluster with --namesrv"))
+        let directory = DataDirectory::choose(plan.data.as_deref())?;
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let of_namesrv = ringmq_namesrv::Config { listen: any_port, ..ringmq_namesrv::Config::default() };
+        let namesrv = ringmq_namesrv::spawn_thread(of_namesrv)
+            .map_err(|error| Failure::unusable(format!("the embedded name server: {error}")))?;
+        let broker = Embedded::start(&config(plan, &directory, namesrv.addr, any_port))
+            .map_err(|error| Failure::unusable(format!("the embedded broker: {error}")))?;
+        Ok(Self { namesrv, broker, directory })
     }
 
     /// Where the name server listens.
@@ -27,9 +41,39 @@ impl EmbeddedCluster {
         self.directory.messages_max(message_bytes)
     }
 
-    /// Stops both cleanly.
+    /// Stops both cleanly. A shard that has failed meanwhile fails the run.
     pub fn stop(self) -> Result<(), Failure> {
+        let ended = self.broker.stop();
         self.namesrv.stop();
-        Ok(())
+        let failed = ended.iter().find(|(_, end)| matches!(end, ringmq_broker::net::driver::Ended::Failed(_)));
+        match failed {
+            Some((shard, end)) => Err(Failure::failed(format!("shard {shard} failed: {end:?}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+fn config(plan: &EmbeddedPlan, directory: &DataDirectory, namesrv: SocketAddr, listen: SocketAddr) -> Config {
+    let default = Config::default();
+    Config {
+        name: "loadgen".into(),
+        namesrv: vec![namesrv.to_string()],
+        listen,
+        data: directory.path().to_owned(),
+        shards: Some(plan.shards),
+        cores: plan.cores.clone(),
+        flush: match plan.flush {
+            cli::Flush::Sync => Flush::Sync,
+            cli::Flush::Async => Flush::Async,
+        },
+        data_plane: match plan.data_plane {
+            cli::DataPlane::Auto => DataPlane::Auto,
+            cli::DataPlane::Ring => DataPlane::Ring,
+            cli::DataPlane::Glommio => DataPlane::Glommio,
+        },
+        hot_tail_bytes: plan.hot_tail_bytes.unwrap_or(default.hot_tail_bytes),
+        segment_size_bytes: plan.segment_bytes,
+        retention: Retention { age_ms: None, bytes: plan.retention_bytes },
+        ..default
     }
 }

@@ -24,7 +24,7 @@ use ringmq_proto::remoting::{self, ExtHeader, Header, SerializeType, request_cod
 
 /// What the broker does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     None,
     /// Acknowledges message 100 and stores another in its place.
     Lose,
@@ -66,13 +66,13 @@ struct Shared {
 }
 
 /// The running cluster. Its threads end with the process.
-pub struct MockCluster {
-    pub namesrv: SocketAddr,
+pub(crate) struct MockCluster {
+    pub(crate) namesrv: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl MockCluster {
-    pub fn start(fault: Fault) -> Self {
+    pub(crate) fn start(fault: Fault) -> Self {
         let shared = Arc::new(Shared { fault, state: Mutex::default(), arrived: Condvar::new() });
         let broker = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = broker.local_addr().expect("bound");
@@ -95,7 +95,7 @@ impl MockCluster {
     }
 
     /// Puts foreign bytes at the end of a queue.
-    pub fn store_foreign(&self, topic: &str) {
+    pub(crate) fn store_foreign(&self, topic: &str) {
         let mut state = self.shared.state.lock().expect("no panic");
         let queue = &mut state.topics.get_mut(topic).expect("the topic exists")[0];
         let item =
