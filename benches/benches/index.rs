@@ -195,7 +195,7 @@ fn best_add_ns(queue_count: usize, prefetches: bool) -> f64 {
     (0..5).map(|_| add_ns(queue_count, prefetches)).fold(f64::INFINITY, f64::min)
 }
 
-/// Nanoseconds for one `add`, in receives of 64 entries with and without the prefetch that the shard does.
+/// Nanoseconds for one `add`, in commits of 64 entries with and without the prefetches of an apply.
 fn add_ns(queue_count: usize, prefetches: bool) -> f64 {
     const ENTRY_COUNT: usize = 1 << 20;
     let mut bench = Bench::new(queue_count);
@@ -214,10 +214,11 @@ fn add_ns(queue_count: usize, prefetches: bool) -> f64 {
         .collect();
     let start = Moment::now();
     for batch in &batches {
-        if prefetches {
-            batch.iter().for_each(|(queue, _)| bench.index.prefetch(*queue));
-        }
-        for (queue, entry) in batch {
+        for (number, (queue, entry)) in batch.iter().enumerate() {
+            if prefetches {
+                batch.get(number + 16).inspect(|(queue, _)| bench.index.prefetch(*queue));
+                batch.get(number + 8).inspect(|(queue, _)| bench.index.prefetch_room(*queue));
+            }
             bench.index.add(*queue, *entry);
         }
     }
@@ -257,6 +258,7 @@ fn many_entries(entry_count: usize) {
             .collect();
         let start = Moment::now();
         batch.iter().for_each(|(queue, _)| bench.index.prefetch(*queue));
+        batch.iter().for_each(|(queue, _)| bench.index.prefetch_room(*queue));
         batch.iter().for_each(|(queue, entry)| bench.index.add(*queue, *entry));
         add_time += start.elapsed();
         bench.flush_when_due();

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::checkpoint::{Checkpoint, RUN_COUNT_MAX};
+use super::entry::ENTRY_SIZE_BYTES;
 use super::flush::{Cursor, Flush, Stage, drop_slice};
 use super::install::{Edit, Installed, apply};
 use super::merge::{Merge, MergeError, choose};
@@ -11,6 +12,9 @@ use super::run::{Run, RunWriter, WriterPlan};
 use super::{Index, IndexError};
 use crate::disk::{Completion, DiskDone, DiskError, DiskOp, DiskOpKind, FileName, OpId};
 use ringmq_proto::ids::{Epoch, LogPosition};
+
+/// How much memory recent entries take at most, by what they fill, before a flush is due.
+const SPARE_ROOM_FACTOR_MAX: usize = 2;
 
 /// Merges at a time: a long one must not make the short ones of lower levels wait.
 const MERGES_MAX: usize = 2;
@@ -58,7 +62,10 @@ impl Index {
     /// Whether [`Index::start_flush`] should be called: the memory or the log bytes without coverage reach their limit
     /// (`applied` is the end of what was added), no flush is going on and none failed since the last [`Index::retry`].
     pub fn flush_due(&self, applied: LogPosition) -> bool {
-        let memory_is_full = self.recent.entry_bytes() >= self.limits.recent_bytes_max;
+        // Queues of few entries take more room than they fill: runs should not become small by that alone.
+        let entry_bytes = self.recent.entry_count() * ENTRY_SIZE_BYTES;
+        let memory_is_full = entry_bytes >= self.limits.recent_bytes_max
+            || self.recent.entry_bytes() >= self.limits.recent_bytes_max.saturating_mul(SPARE_ROOM_FACTOR_MAX);
         let uncovered_bytes = applied.get().saturating_sub(self.covered.get());
         self.flush.is_none()
             && !self.suspended

@@ -39,7 +39,7 @@ pub use entry::{ENTRY_SIZE_BYTES, IndexEntry, STORE_TIME_MS_MAX};
 /// What the index may take.
 #[derive(Clone, Copy, Debug)]
 pub struct IndexLimits {
-    /// Memory of recent entries. When reached: a flush is due.
+    /// Bytes of recent entries; with the spare room of queues that have few, twice as many. When reached: a flush is due.
     pub recent_bytes_max: usize,
     /// Log bytes that no run covers. When reached: a flush is due, so that recovery adds no more than these again.
     pub uncovered_bytes_max: u64,
@@ -154,6 +154,13 @@ impl Index {
     #[inline]
     pub fn prefetch(&self, queue: QueueId) {
         self.recent.prefetch(queue);
+    }
+
+    /// Asks for the memory that the queue's next entry will be written to: about as long after [`Index::prefetch`] as before
+    /// [`Index::add`].
+    #[inline]
+    pub fn prefetch_room(&self, queue: QueueId) {
+        self.recent.prefetch_room(queue);
     }
 
     /// Forgets entries below `position`: the log was trimmed to it. Never falls.

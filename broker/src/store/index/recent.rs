@@ -1,22 +1,29 @@
 //! The recent entries: those that no run holds yet, by queue, in memory.
 //!
 //! Queue ids are dense and allocated upwards, so queues live in a table of pages of [`PAGE_QUEUE_COUNT`]. A queue costs 32
-//! bytes while it has no recent entries. Its entries are a tail that grows by doubling up to [`CHUNK_ENTRY_COUNT`], and full
-//! chunks before it: no queue's growth ever copies more than one chunk, and dropping a prefix frees whole chunks. A
-//! page whose queues were all removed is freed; ids are never used again.
+//! bytes while it has no recent entries. Its entries are a tail that grows up to [`CHUNK_ENTRY_COUNT`], and full chunks
+//! before it: no queue's growth ever copies more than one chunk, and dropping a prefix frees whole chunks. A page whose
+//! queues were all removed is freed; ids are never used again.
 
 use std::collections::VecDeque;
 
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 
 use super::entry::{ENTRY_SIZE_BYTES, IndexEntry};
-use crate::disk::prefetch::prefetch;
+use crate::disk::prefetch::{prefetch, prefetch_line};
 
 /// Queues of a page.
 pub(super) const PAGE_QUEUE_COUNT: usize = 1024;
 
 /// Entries of a full chunk (4 KiB).
 pub(super) const CHUNK_ENTRY_COUNT: usize = 128;
+
+/// Entries that a tail has room for at first.
+const TAIL_ENTRY_COUNT_MIN: usize = 4;
+
+/// By how much a full tail grows. Every growth touches cold memory of the allocator: with 100 000 active queues that is
+/// most of what an entry costs.
+const TAIL_GROWTH: usize = 4;
 
 const WORD_COUNT: usize = PAGE_QUEUE_COUNT / 64;
 
@@ -143,8 +150,8 @@ impl Recent {
     #[cold]
     fn grow(&mut self) {
         if self.tail.len() < CHUNK_ENTRY_COUNT {
-            let more = self.tail.len().clamp(4, CHUNK_ENTRY_COUNT - self.tail.len());
-            self.tail.reserve_exact(more);
+            let capacity = (self.tail.len() * TAIL_GROWTH).clamp(TAIL_ENTRY_COUNT_MIN, CHUNK_ENTRY_COUNT);
+            self.tail.reserve_exact(capacity - self.tail.len());
             return;
         }
         let chunk = std::mem::replace(&mut self.tail, Vec::with_capacity(CHUNK_ENTRY_COUNT));
@@ -173,7 +180,7 @@ impl Recent {
         } else {
             self.tail.drain(..in_tail);
             if self.full.is_none() && self.tail.len() * 4 <= self.tail.capacity() {
-                self.tail.shrink_to((self.tail.len() * 2).max(4));
+                self.tail.shrink_to((self.tail.len() * 2).max(TAIL_ENTRY_COUNT_MIN));
             }
         }
         count
@@ -263,6 +270,16 @@ impl RecentTable {
         let (page_number, number) = place(queue);
         if let Some(PageSlot::Live(page)) = self.pages.get(page_number) {
             prefetch(&page.queues[number]);
+        }
+    }
+
+    /// Asks for the line that the queue's next entry will be written to; the queue's own line should be there by now.
+    #[inline]
+    pub(super) fn prefetch_room(&self, queue: QueueId) {
+        let (page_number, number) = place(queue);
+        if let Some(PageSlot::Live(page)) = self.pages.get(page_number) {
+            let tail = &page.queues[number].tail;
+            prefetch_line(tail.as_ptr().addr() + tail.len() * ENTRY_SIZE_BYTES);
         }
     }
 
