@@ -37,8 +37,8 @@ pub enum Mutant {
     OffsetGivenTwice,
     /// Replies leave when the commit is issued, not when it is durable.
     AcknowledgedEarly,
-    /// A record's checksum leaves its last byte out.
-    ChecksumRangeShort,
+    /// A record that comes from disk is served without a look at its checksum.
+    RecordUnchecked,
     /// The body's checksum of a commit is not compared.
     CommitBodyUnchecked,
     /// The checksum of the commit before is not compared.
@@ -49,20 +49,24 @@ pub enum Mutant {
     RollOffByOne,
     /// Retention drops the state that only a dropped segment held.
     RetentionDropsOwed,
-    /// A consume offset that is committed later but lower wins.
+    /// An older consume offset, which retention says again, wins over a newer one.
     ConsumeOffsetFalls,
     /// The queues of a deleted topic stay readable.
     DeletedQueueReadable,
-    /// A held pull is answered with what is only appended.
-    LongPollWakesEarly,
+    /// Messages become visible and nobody tells the pulls that wait for them.
+    WakeForgotten,
     /// A damaged record is reported as if nothing had ever been there.
     DamageReportedAbsent,
     /// A segment is recycled while a read of it is in flight.
     RecycledUnderRead,
     /// After a roll the last record of the old segment is missing in the queue index.
     IndexForgetsAtRoll,
-    /// Recovery starts at the checkpoint without loading what the checkpoint covers for consume offsets.
+    /// Neither snapshots nor retention say consume offsets again.
     OffsetsNotOwed,
+    /// A snapshot does not say what was trimmed.
+    SnapshotForgetsTrim,
+    /// The first commit behind a snapshot is chained to nothing.
+    SnapshotForgetsChecksum,
 }
 
 impl Mutant {
@@ -83,7 +87,7 @@ impl Mutant {
         Self::DamagedMiddleCut,
         Self::OffsetGivenTwice,
         Self::AcknowledgedEarly,
-        Self::ChecksumRangeShort,
+        Self::RecordUnchecked,
         Self::CommitBodyUnchecked,
         Self::PreviousChecksumUnchecked,
         Self::SegmentNameNotSynced,
@@ -91,11 +95,13 @@ impl Mutant {
         Self::RetentionDropsOwed,
         Self::ConsumeOffsetFalls,
         Self::DeletedQueueReadable,
-        Self::LongPollWakesEarly,
+        Self::WakeForgotten,
         Self::DamageReportedAbsent,
         Self::RecycledUnderRead,
         Self::IndexForgetsAtRoll,
         Self::OffsetsNotOwed,
+        Self::SnapshotForgetsTrim,
+        Self::SnapshotForgetsChecksum,
     ];
 }
 

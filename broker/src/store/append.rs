@@ -285,6 +285,9 @@ impl Store {
             store_time_ms: 0,
             tag_hash: 0,
         });
+        if mutant::active(Mutant::ApplyAboveConfirmed) {
+            self.state.apply(super::state::RecordPlace { position, as_of: position }, record.clone());
+        }
         if as_of.is_none() {
             self.state.note_pending(record);
         }

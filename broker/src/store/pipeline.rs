@@ -192,6 +192,9 @@ impl Store {
             Some(false) => {}
             None => return,
         }
+        if mutant::active(Mutant::IndexForgetsAtRoll) && position < self.segments.current().start {
+            return;
+        }
         self.index.add(
             entry.queue,
             IndexEntry::new(entry.offset, entry.count, position, entry.size_bytes, entry.store_time_ms, entry.tag_hash),
@@ -300,7 +303,8 @@ impl Store {
             self.metrics.background_failures += 1;
         }
         if self.snapshots.due(visible, self.options.checkpoint_interval_bytes) {
-            self.snapshots.start((visible, self.applied_crc), self.positions.epoch(), self.commits.epochs());
+            let crc = if mutant::active(Mutant::SnapshotForgetsChecksum) { 0 } else { self.applied_crc };
+            self.snapshots.start((visible, crc), self.positions.epoch(), self.commits.epochs());
         }
         self.snapshots.work(&self.state, (visible, durable), &self.pool, &mut self.ids, ops);
     }

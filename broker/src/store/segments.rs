@@ -18,6 +18,7 @@
 use super::limits::{RETRY_INTERVAL_NS, SPARE_SEGMENT_COUNT, ZERO_FILL_PACE_NS, ZERO_FILL_SLICE_BYTES};
 use super::ops::OpIds;
 use crate::disk::{Block, BlockPool, Completion, Directory, DiskErrorKind, DiskOp, DiskOpKind, FileName, OpId};
+use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::LogPosition;
 use std::collections::VecDeque;
 
@@ -307,6 +308,10 @@ impl Segments {
                 if failed {
                     self.spares.push(spare);
                     return self.abandon(now_ns);
+                }
+                if mutant::active(Mutant::SegmentNameNotSynced) {
+                    (self.next_ready, self.job) = (true, Job::Idle);
+                    return true;
                 }
                 Job::RenameSyncDir { to, op: ids.issue(DiskOpKind::SyncDir { directory: Directory::Log }, out) }
             }

@@ -21,6 +21,7 @@ use super::state::snapshot::Cursor;
 use crate::disk::{
     BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName, OpId,
 };
+use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::{Epoch, LogPosition, QueueId};
 use ringmq_proto::record::RecordKind;
 
@@ -150,7 +151,9 @@ impl Snapshots {
                 });
                 if *cursor == Cursor::Done {
                     // Not part of the walk, which also says what retention owes: a trim is never owed.
-                    encode(bytes, visible, &StateRecord::Trim { position: state.trim() });
+                    let trim =
+                        if mutant::active(Mutant::SnapshotForgetsTrim) { LogPosition::ZERO } else { state.trim() };
+                    encode(bytes, visible, &StateRecord::Trim { position: trim });
                     *count += 1;
                     self.seal(visible);
                     self.step = Step::Waiting { to: visible };

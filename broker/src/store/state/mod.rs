@@ -260,10 +260,10 @@ impl State {
             queue.visible_offset = end;
         }
         if end > queue.next_offset {
-            queue.next_offset = end;
+            queue.next_offset = if mutant::active(Mutant::OffsetGivenTwice) { first_offset } else { end };
         }
         queue.last_position = queue.last_position.max(position);
-        Some(grown && std::mem::replace(&mut queue.watched, false))
+        Some(grown && std::mem::replace(&mut queue.watched, false) && !mutant::active(Mutant::WakeForgotten))
     }
 
     /// Applies a state record that lies at `at.position` and says what was true at `at.as_of`. Ignored when something newer
@@ -375,7 +375,9 @@ impl State {
     }
 
     fn remove_queue(&mut self, id: QueueId) {
-        self.queues.remove(id);
+        if !mutant::active(Mutant::DeletedQueueReadable) {
+            self.queues.remove(id);
+        }
         self.removed.push(id);
         for group in self.groups.values_mut() {
             group.offsets.remove(&id);
@@ -407,7 +409,7 @@ impl State {
             return;
         };
         let entry = group.offsets.entry(queue).or_insert((offset, at.position));
-        if entry.1 <= at.as_of {
+        if entry.1 <= at.as_of || mutant::active(Mutant::ConsumeOffsetFalls) {
             *entry = (offset, at.position);
         }
     }

@@ -6,6 +6,7 @@
 
 use super::State;
 use super::records::StateRecord;
+use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::{LogPosition, QueueId};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
@@ -81,7 +82,7 @@ impl State {
         let Some((&queue, &(offset, position))) = group.offsets.range((Included(from), Unbounded)).next() else {
             return next;
         };
-        if position < below {
+        if position < below && !mutant::active(Mutant::OffsetsNotOwed) {
             out(position, StateRecord::Offset { group_id: group.record.group_id, queue, offset });
         }
         match queue.get().checked_add(1) {
