@@ -414,6 +414,11 @@ async fn connect(link: &Link) -> Result<TcpStream> {
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&*link.address)).await;
     let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(error)?;
     stream.set_nodelay(true).map_err(error)?;
+    // On one machine, a port of the ephemeral range that nobody listens on may be connected with itself, which moreover
+    // keeps a broker that restarts from listening there.
+    if stream.local_addr().map_err(error)? == stream.peer_addr().map_err(error)? {
+        return Err(error(io::ErrorKind::ConnectionRefused.into()));
+    }
     Ok(stream)
 }
 
