@@ -29,8 +29,11 @@ pub const RECOVERY_LOOKAHEAD_BYTES: u64 = 64 << 20;
 /// and a snapshot is taken.
 pub const CHECKPOINT_INTERVAL_BYTES: u64 = 192 << 20;
 
-/// Bytes of one slice of zero-filling. One is in flight at a time, so that commits go between.
+/// Bytes of one slice of zero-filling: commits go between.
 pub const ZERO_FILL_SLICE_BYTES: usize = 128 << 10;
+
+/// Slices of zero-filling in flight when the log is about to catch up. When reached: the next waits for one to end.
+pub const ZERO_FILL_DEPTH_MAX: usize = 8;
 
 /// Spare segments that are kept: one in reserve for what must not be refused on a full disk, one to continue in.
 pub const SPARE_SEGMENT_COUNT: usize = 2;

@@ -4,7 +4,7 @@
 //! than an extending write), and its name must be durable. So files are made as spares, in the background, in slices:
 //!
 //! 1. create `spare-N` at its full size (on a full disk this step fails, and no later one);
-//! 2. write zeros, one slice of 128 KiB in flight, and between slices whatever commits there are;
+//! 2. write zeros in slices of 128 KiB, few in flight while nobody waits, and between slices whatever commits there are;
 //! 3. flush the file, then its directory entry: a spare is ready;
 //! 4. rename it to the next segment's name, flush the directory: the next segment is ready.
 //!
@@ -15,7 +15,9 @@
 //! offset commits, topic changes and what retention owes may. Creating is tried again every second, so that sends come
 //! back without a restart.
 
-use super::limits::{RETRY_INTERVAL_NS, SPARE_SEGMENT_COUNT, ZERO_FILL_PACE_NS, ZERO_FILL_SLICE_BYTES};
+use super::limits::{
+    RETRY_INTERVAL_NS, SPARE_SEGMENT_COUNT, ZERO_FILL_DEPTH_MAX, ZERO_FILL_PACE_NS, ZERO_FILL_SLICE_BYTES,
+};
 use super::ops::OpIds;
 use crate::disk::{Block, BlockPool, Completion, Directory, DiskErrorKind, DiskOp, DiskOpKind, FileName, OpId};
 use crate::mutant::{self, Mutant};
@@ -36,12 +38,34 @@ pub struct Segment {
 #[derive(Debug)]
 enum Job {
     Idle,
-    Create { spare: u64, op: OpId },
-    Fill { spare: u64, filled_bytes: u64, op: Option<OpId>, next_at_ns: u64 },
-    Sync { spare: u64, op: OpId },
-    SyncDir { spare: u64, op: OpId },
-    Rename { spare: u64, to: LogPosition, op: OpId },
-    RenameSyncDir { to: LogPosition, op: OpId },
+    Create {
+        spare: u64,
+        op: OpId,
+    },
+    /// Slices up to `issued_bytes` are written but for those in `ops`.
+    Fill {
+        spare: u64,
+        issued_bytes: u64,
+        ops: Vec<OpId>,
+        next_at_ns: u64,
+    },
+    Sync {
+        spare: u64,
+        op: OpId,
+    },
+    SyncDir {
+        spare: u64,
+        op: OpId,
+    },
+    Rename {
+        spare: u64,
+        to: LogPosition,
+        op: OpId,
+    },
+    RenameSyncDir {
+        to: LogPosition,
+        op: OpId,
+    },
 }
 
 #[derive(Debug)]
@@ -64,6 +88,16 @@ impl Segment {
     }
 }
 
+/// How many slices of zeros may be in flight. None before their time when nobody waits; one while the fill is well ahead of
+/// the log; more when the log is about to catch up, since a commit that waits for its segment waits for all of them.
+fn fill_depth(is_next: bool, used_percent: u64, filled_percent: u64, is_time: bool) -> usize {
+    match is_next {
+        true if used_percent >= filled_percent => ZERO_FILL_DEPTH_MAX,
+        true if used_percent.saturating_mul(2) >= filled_percent => ZERO_FILL_DEPTH_MAX / 4,
+        _ => usize::from(is_time),
+    }
+}
+
 /// The segments of one log.
 #[derive(Debug)]
 pub struct Segments {
@@ -78,6 +112,8 @@ pub struct Segments {
     spares: Vec<u64>,
     next_spare: u64,
     job: Job,
+    /// Slices in flight of a spare that was given up.
+    abandoned: Vec<OpId>,
     leaving: Option<Leaving>,
     full: bool,
     retry_at_ns: u64,
@@ -109,6 +145,7 @@ impl Segments {
             spares,
             next_spare,
             job: Job::Idle,
+            abandoned: Vec::new(),
             leaving: None,
             full: false,
             retry_at_ns: 0,
@@ -228,21 +265,22 @@ impl Segments {
                 let kind = DiskOpKind::Create { file: FileName::Spare(spare), size_bytes: self.size_bytes };
                 self.job = Job::Create { spare, op: ids.issue(kind, out) };
             }
-            Job::Fill { spare, filled_bytes, op: op @ None, next_at_ns } => {
-                let filled_percent = *filled_bytes * 100 / self.size_bytes;
-                let urgent = !self.next_ready && used_percent.saturating_mul(2) >= filled_percent;
-                if urgent || now_ns >= *next_at_ns {
-                    let length =
-                        self.slice_bytes.min(usize::try_from(self.size_bytes - *filled_bytes).unwrap_or(usize::MAX));
+            Job::Fill { spare, issued_bytes, ops, next_at_ns } => {
+                let filled_percent = *issued_bytes * 100 / self.size_bytes;
+                let depth = fill_depth(!self.next_ready, used_percent, filled_percent, now_ns >= *next_at_ns);
+                while ops.len() < depth && *issued_bytes < self.size_bytes {
+                    let left = usize::try_from(self.size_bytes - *issued_bytes).unwrap_or(usize::MAX);
+                    let length = self.slice_bytes.min(left);
                     let kind = DiskOpKind::Write {
                         file: FileName::Spare(*spare),
-                        offset: *filled_bytes,
+                        offset: *issued_bytes,
                         block: self.zeros.clone(),
                         start: 0,
                         length,
                         sync: false,
                     };
-                    *op = Some(ids.issue(kind, out));
+                    ops.push(ids.issue(kind, out));
+                    *issued_bytes += length as u64;
                     *next_at_ns = now_ns + ZERO_FILL_PACE_NS;
                 }
             }
@@ -257,7 +295,7 @@ impl Segments {
     /// When `work` has something to do that waits for time alone.
     pub fn next_wake_ns(&self) -> Option<u64> {
         match &self.job {
-            Job::Fill { op: None, next_at_ns, .. } => Some(*next_at_ns),
+            Job::Fill { ops, next_at_ns, .. } if ops.is_empty() => Some(*next_at_ns),
             Job::Idle if self.wanted() || !self.next_ready => Some(self.retry_at_ns),
             _ => None,
         }
@@ -266,6 +304,10 @@ impl Segments {
     /// Takes a completion if it is one of ours. A failure is no disaster: the spare is abandoned and another is tried later.
     pub fn on_disk(&mut self, now_ns: u64, completion: &Completion, ids: &mut OpIds, out: &mut Vec<DiskOp>) -> bool {
         if self.on_leaving(completion, ids, out) {
+            return true;
+        }
+        if let Some(index) = self.abandoned.iter().position(|op| *op == completion.id) {
+            self.abandoned.swap_remove(index);
             return true;
         }
         let failed = completion.result.is_err();
@@ -277,15 +319,16 @@ impl Segments {
                     return self.abandon(now_ns);
                 }
                 self.full = false;
-                Job::Fill { spare, filled_bytes: 0, op: None, next_at_ns: now_ns }
+                Job::Fill { spare, issued_bytes: 0, ops: Vec::new(), next_at_ns: now_ns }
             }
-            Job::Fill { spare, filled_bytes, op: Some(op), next_at_ns } if op == completion.id => {
+            Job::Fill { spare, issued_bytes, mut ops, next_at_ns } if ops.contains(&completion.id) => {
+                ops.retain(|op| *op != completion.id);
                 if failed {
+                    self.abandoned.append(&mut ops);
                     return self.abandon(now_ns);
                 }
-                let filled_bytes = (filled_bytes + self.slice_bytes as u64).min(self.size_bytes);
-                if filled_bytes < self.size_bytes {
-                    Job::Fill { spare, filled_bytes, op: None, next_at_ns }
+                if issued_bytes < self.size_bytes || !ops.is_empty() {
+                    Job::Fill { spare, issued_bytes, ops, next_at_ns }
                 } else {
                     Job::Sync { spare, op: ids.issue(DiskOpKind::Sync { file: FileName::Spare(spare) }, out) }
                 }
