@@ -668,6 +668,9 @@ impl Client {
         } else {
             ledger.judge.poll(queue, from, result.next_offset.get(), &polled);
         }
+        if reply.header.code == Code::PULL_NOT_FOUND && result.max_offset.get() > from {
+            return Err(format!("nothing was found at {from}, and the queue ends at {}", result.max_offset));
+        }
         if reply.header.code == Code::SUCCESS && polled.is_empty() {
             return Err("found, and nothing in it".into());
         }
