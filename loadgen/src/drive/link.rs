@@ -111,13 +111,14 @@ impl Link {
         &mut self.connection
     }
 
-    /// The kernel can take bytes again (also: the connection is established).
+    /// The kernel can take bytes again (also: the connection is established). Edges of the other direction say so too, so this is
+    /// cheap when nothing waits.
     pub(super) fn writable(&mut self) -> Result<(), String> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+        let Some(socket) = self.socket.as_ref().filter(|_| self.output_waits) else { return Ok(()) };
         if let Ok(Some(error)) | Err(error) = socket.take_error() {
             return Err(error.to_string());
         }
-        if self.output_waits && socket.peer_addr().is_ok() {
+        if socket.peer_addr().is_ok() {
             // Small frames are not to wait for each other's acknowledgement.
             let _ = socket.set_nodelay(true);
             self.output_waits = false;
