@@ -224,6 +224,11 @@ impl BlockCache {
         Ok(cached)
     }
 
+    /// Says that the block at `place` will be asked for soon: it is loaded after those that readers wait for.
+    pub fn expect(&mut self, place: Place, valid_end: u64) {
+        self.want(place, available_bytes(place, valid_end));
+    }
+
     /// Starts wanted loads while fewer than [`LOADS_IN_FLIGHT_MAX`] are in flight.
     pub fn take_ops(&mut self, next_id: &mut impl FnMut() -> OpId, out: &mut Vec<DiskOp>) {
         while self.in_flight.len() < LOADS_IN_FLIGHT_MAX {
@@ -371,18 +376,22 @@ impl BlockCache {
             if length < block_size_bytes(place.file) {
                 return; // A block that is still growing would soon be loaded again.
             }
-            if self.entries.contains_key(&next) {
-                continue;
-            }
-            if self.ahead.len() == READ_AHEAD_WAITING_MAX {
-                let oldest = self.ahead.pop_front().expect("full");
-                if matches!(self.entries.get(&oldest), Some(Entry::Wanted { demanded: false, .. })) {
-                    self.entries.remove(&oldest);
-                }
-            }
-            self.entries.insert(next, Entry::Wanted { length, demanded: false });
-            self.ahead.push_back(next);
+            self.want(next, length);
         }
+    }
+
+    fn want(&mut self, place: Place, length: usize) {
+        if self.entries.contains_key(&place) {
+            return;
+        }
+        if self.ahead.len() == READ_AHEAD_WAITING_MAX {
+            let oldest = self.ahead.pop_front().expect("full");
+            if matches!(self.entries.get(&oldest), Some(Entry::Wanted { demanded: false, .. })) {
+                self.entries.remove(&oldest);
+            }
+        }
+        self.entries.insert(place, Entry::Wanted { length, demanded: false });
+        self.ahead.push_back(place);
     }
 
     fn insert(&mut self, place: Place, block: Block, length: usize, demanded: bool) {

@@ -248,3 +248,16 @@ fn completion_of_somebody_else_is_left_alone() {
     assert!(!cache.on_disk(&mut completion));
     assert!(completion.result.is_err());
 }
+
+#[test]
+fn expected_block_is_loaded_after_those_that_readers_wait_for() {
+    let mut bench = Bench::new(0);
+    bench.cache.expect(run(5), u64::MAX);
+    assert!(bench.cache.get(run(9), 1, u64::MAX).is_err());
+    assert_eq!(bench.start(), 2);
+    let offset = 9 * RUN_BLOCK_SIZE_BYTES as u64;
+    assert!(matches!(bench.pending[0].kind, DiskOpKind::Read { offset: first, .. } if first == offset));
+    bench.complete(Ok(usize::MAX));
+    bench.complete(Ok(usize::MAX));
+    assert!(bench.cache.get(run(5), 1, u64::MAX).is_ok());
+}

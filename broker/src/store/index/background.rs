@@ -108,9 +108,9 @@ impl Index {
     /// `ops_free` new operations. True when there is more to do at once, without waiting for a completion.
     pub fn work(&mut self, next_id: &mut impl FnMut() -> OpId, mut ops_free: usize, out: &mut Vec<DiskOp>) -> bool {
         let ops_free = &mut ops_free;
-        if !self.suspended {
-            self.remember_damage();
-            self.remove_trimmed_runs();
+        self.remember_damage();
+        self.remove_trimmed_runs();
+        if !self.merges_suspended {
             self.start_merge();
         }
         let more = self.flush_slice() || self.merge_slice();
@@ -157,7 +157,7 @@ impl Index {
 
     /// Lets a failed flush or merge be tried again. For the store's tick: about once a second.
     pub fn retry(&mut self) {
-        self.suspended = false;
+        (self.suspended, self.merges_suspended) = (false, false);
         self.garbage.waiting.extend(self.garbage.stuck.drain(..));
     }
 
@@ -175,7 +175,7 @@ impl Index {
             && self.orphans.is_empty()
             && self.garbage.is_idle()
             && (self.installer.is_idle() || waits)
-            && (self.suspended || self.next_merge().is_none())
+            && (self.merges_suspended || self.next_merge().is_none())
     }
 
     /// Forgets everything, in memory and on disk: it is damaged. The store adds the records again from where the log
@@ -200,7 +200,7 @@ impl Index {
             self.garbage.push(run.header.file());
         }
         self.recent.clear();
-        self.suspended = false;
+        self.retry();
         (self.covered, self.covered_epoch, self.add_floor) = (LogPosition::ZERO, Epoch::ZERO, LogPosition::ZERO);
     }
 
@@ -385,7 +385,9 @@ impl Index {
                 Some(Ok(())) => {}
                 Some(Err(MergeError::Disk(error))) => {
                     self.abandon_merge(index);
-                    self.fail(error);
+                    // A merge needs space that a flush may still find: flushes go on.
+                    self.failure = Some(error);
+                    self.merges_suspended = true;
                 }
                 Some(Err(MergeError::Damaged(why))) => {
                     self.abandon_merge(index);

@@ -21,6 +21,9 @@ pub(super) const SLICE_QUEUE_COUNT: usize = 512;
 /// Pages of the table that one step of a sweep looks at.
 const SWEEP_PAGE_COUNT: usize = 16;
 
+/// Queues between the one that a sweep is at and the one whose entries it asks for: each is elsewhere in memory.
+const SWEEP_AHEAD: u32 = 8;
+
 /// A flush that is going on.
 pub(super) struct Flush {
     /// Entries below are flushed: all that were added before it began.
@@ -71,6 +74,7 @@ impl Cursor {
                 queues_left -= 1;
                 match recent.next_occupied(self.next, SWEEP_PAGE_COUNT) {
                     Sweep::Queue(queue) => {
+                        recent.prefetch_entries(QueueId::new(queue.get().saturating_add(SWEEP_AHEAD)));
                         self.current = Some((queue, 0));
                         self.next = u64::from(queue.get()) + 1;
                     }
@@ -108,6 +112,7 @@ pub(super) fn drop_slice(recent: &mut RecentTable, mut next: u64, up_to: LogPosi
     for _ in 0..SLICE_QUEUE_COUNT {
         match recent.next_occupied(next, SWEEP_PAGE_COUNT) {
             Sweep::Queue(queue) => {
+                recent.prefetch_entries(QueueId::new(queue.get().saturating_add(SWEEP_AHEAD)));
                 recent.drop_below(queue, up_to);
                 next = u64::from(queue.get()) + 1;
             }

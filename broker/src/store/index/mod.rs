@@ -106,8 +106,10 @@ pub struct Index {
     garbage: Garbage,
     /// Operations of what was abandoned; removals wait for them.
     orphans: Vec<OpId>,
-    /// Something failed: nothing new is started until [`Index::retry`].
+    /// A flush or checkpoint failed: no other is started until [`Index::retry`].
     suspended: bool,
+    /// The same for merges.
+    merges_suspended: bool,
     failure: Option<DiskError>,
     /// A checkpoint was asked for that says which runs are damaged, if any is.
     damage_remembered: bool,
@@ -134,6 +136,7 @@ impl Index {
             garbage: Garbage::default(),
             orphans: Vec::new(),
             suspended: false,
+            merges_suspended: false,
             failure: None,
             damage_remembered: false,
         }

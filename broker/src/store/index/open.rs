@@ -7,19 +7,13 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
+use ringmq_proto::ids::{Epoch, LogPosition};
 
 use super::block::{self, BLOCK_SIZE_BYTES, Kind};
 use super::checkpoint::Checkpoint;
-use super::run::{
-    BLOCK_RECORD_COUNT, BLOCK_TOP_COUNT, DirectoryRecord, HEADER_SIZE_BYTES, RECORD_SIZE_BYTES, Run, RunHeader,
-    TOP_SIZE_BYTES,
-};
+use super::run::{BLOCK_TOP_COUNT, HEADER_SIZE_BYTES, Run, RunHeader, TOP_SIZE_BYTES};
 use super::{Index, IndexError, IndexLimits};
 use crate::disk::{Block, Directory, Disk, DiskDone, DiskOpKind, FileName};
-
-/// Blocks of one read while directories are visited.
-const VISIT_BLOCK_COUNT: u64 = 16;
 
 impl Index {
     /// Opens what the last checkpoint says, if it belongs to this log: `log_end` is where the log ends, `valid` whether a
@@ -86,51 +80,19 @@ impl Index {
         }
         Ok(())
     }
-
-    /// Calls `visit(queue, first offset, next offset)` for every queue and every run that holds entries of it: the queue's
-    /// next offset is the greatest. Reads all directories, for recovery.
-    ///
-    /// # Errors
-    /// When a directory cannot be read or does not check: the index is to be discarded.
-    pub fn visit_queues<D: Disk>(
-        &self,
-        disk: &mut D,
-        mut visit: impl FnMut(QueueId, QueueOffset, QueueOffset),
-    ) -> Result<(), IndexError> {
-        for run in &self.runs {
-            let (mut next, mut left) = (run.header.directory_start, run.header.queue_count);
-            while left > 0 {
-                let count = VISIT_BLOCK_COUNT.min(left.div_ceil(BLOCK_RECORD_COUNT));
-                let blocks = read(disk, run.header.file(), next, count).map_err(IndexError::Damaged)?;
-                for bytes in blocks.chunks_exact(BLOCK_SIZE_BYTES).take(usize::try_from(count).expect("few blocks")) {
-                    let label = run.header.label(run.log_id, next, Kind::Directory);
-                    block::check(bytes, label, RECORD_SIZE_BYTES).map_err(IndexError::Damaged)?;
-                    for index in 0..block::item_count(bytes) as usize {
-                        let record = DirectoryRecord::decode(block::item(bytes, index, RECORD_SIZE_BYTES));
-                        visit(record.queue, record.first_offset, record.next_offset);
-                    }
-                    left = left.saturating_sub(u64::from(block::item_count(bytes)));
-                    next += 1;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Reads `count` whole blocks from block `number` on.
-fn read<D: Disk>(disk: &mut D, file: FileName, number: u64, count: u64) -> Result<Block, String> {
-    let length = usize::try_from(count).map_err(|_| format!("{count} blocks"))? * BLOCK_SIZE_BYTES;
+/// Reads block `number`, whole.
+fn read<D: Disk>(disk: &mut D, file: FileName, number: u64) -> Option<Block> {
     let offset = number * BLOCK_SIZE_BYTES as u64;
-    match disk.execute(DiskOpKind::Read { file, offset, length }) {
-        Ok(DiskDone::Read { block, length: found }) if found >= length => Ok(block),
-        Ok(_) => Err(format!("{} ends before block {}", file.path(), number + count)),
-        Err(error) => Err(error.detail),
+    match disk.execute(DiskOpKind::Read { file, offset, length: BLOCK_SIZE_BYTES }) {
+        Ok(DiskDone::Read { block, length: BLOCK_SIZE_BYTES }) => Some(block),
+        _ => None,
     }
 }
 
 fn read_checkpoint<D: Disk>(disk: &mut D, log_id: u128, number: u64) -> Option<Checkpoint> {
-    let bytes = read(disk, FileName::Checkpoint(number), 0, 1).ok()?;
+    let bytes = read(disk, FileName::Checkpoint(number), 0)?;
     Checkpoint::decode(&bytes, log_id, number).ok()
 }
 
@@ -151,7 +113,7 @@ fn read_runs<D: Disk>(
 }
 
 fn read_run<D: Disk>(disk: &mut D, log_id: u128, header: &RunHeader, header_checksum: u32) -> Option<Run> {
-    let bytes = read(disk, header.file(), 0, 1).ok()?;
+    let bytes = read(disk, header.file(), 0)?;
     block::check(&bytes, header.label(log_id, 0, Kind::Header), HEADER_SIZE_BYTES).ok()?;
     if block::checksum(&bytes) != header_checksum {
         return None;
@@ -160,7 +122,7 @@ fn read_run<D: Disk>(disk: &mut D, log_id: u128, header: &RunHeader, header_chec
     let directory_block_count = header.directory_block_count();
     for number in 0..directory_block_count.div_ceil(BLOCK_TOP_COUNT) {
         let number = header.top_start + number;
-        let bytes = read(disk, header.file(), number, 1).ok()?;
+        let bytes = read(disk, header.file(), number)?;
         block::check(&bytes, header.label(log_id, number, Kind::Top), TOP_SIZE_BYTES).ok()?;
         let items = 0..block::item_count(&bytes) as usize;
         tops.extend(items.map(|index| block::u32_at(block::item(&bytes, index, TOP_SIZE_BYTES), 0)));

@@ -25,6 +25,12 @@ const TAIL_ENTRY_COUNT_MIN: usize = 4;
 /// most of what an entry costs.
 const TAIL_GROWTH: usize = 4;
 
+/// Entries in a cache line.
+const LINE_ENTRY_COUNT: usize = 64 / ENTRY_SIZE_BYTES;
+
+/// Lines of one queue that a walk asks for ahead; the processor itself goes on from there.
+const SWEPT_LINE_COUNT: usize = 8;
+
 const WORD_COUNT: usize = PAGE_QUEUE_COUNT / 64;
 
 /// Chunks before the tail, each full.
@@ -280,6 +286,17 @@ impl RecentTable {
         if let Some(PageSlot::Live(page)) = self.pages.get(page_number) {
             let tail = &page.queues[number].tail;
             prefetch_line(tail.as_ptr().addr() + tail.len() * ENTRY_SIZE_BYTES);
+        }
+    }
+
+    /// Asks for the lines of a queue's newest entries, for a walk over all queues that will come to it soon.
+    pub(super) fn prefetch_entries(&self, queue: QueueId) {
+        let (page_number, number) = place(queue);
+        if let Some(PageSlot::Live(page)) = self.pages.get(page_number) {
+            let tail = &page.queues[number].tail;
+            for entry in tail.iter().step_by(LINE_ENTRY_COUNT).take(SWEPT_LINE_COUNT) {
+                prefetch(entry);
+            }
         }
     }
 

@@ -108,17 +108,17 @@ impl Run {
         Ok(entry_in(&self.entry_block(cache, ordinal)?, ordinal))
     }
 
-    /// Appends the entries from `start` on, up to `end`, `entries_max`, or the first block after the first one that is not
-    /// in the cache (its load is wanted then).
+    /// Appends the entries from `start` on, up to `record_end`, `entries_max`, or the first block after the first one that
+    /// is not in the cache (its load is wanted then). Past the middle of a block, the next one is expected: a reader goes on.
     pub(in super::super) fn copy_entries(
         &self,
         cache: &mut BlockCache,
         start: u64,
-        end: u64,
+        record_end: u64,
         entries_max: usize,
         out: &mut Vec<IndexEntry>,
     ) -> Result<(), Cold> {
-        let end = end.min(start.saturating_add(entries_max as u64));
+        let end = record_end.min(start.saturating_add(entries_max as u64));
         let mut next = start;
         while next < end {
             let bytes = match self.entry_block(cache, next) {
@@ -129,6 +129,12 @@ impl Run {
             let block_end = next - next % BLOCK_ENTRY_COUNT + BLOCK_ENTRY_COUNT;
             out.extend((next..end.min(block_end)).map(|ordinal| entry_in(&bytes, ordinal)));
             next = end.min(block_end);
+        }
+        if next % BLOCK_ENTRY_COUNT >= BLOCK_ENTRY_COUNT / 2
+            && next - next % BLOCK_ENTRY_COUNT + BLOCK_ENTRY_COUNT < record_end
+        {
+            let number = ENTRY_BLOCK_START + next / BLOCK_ENTRY_COUNT + 1;
+            cache.expect(Place { file: self.header.file(), number }, self.header.size_bytes());
         }
         Ok(())
     }

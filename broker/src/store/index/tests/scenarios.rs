@@ -1,6 +1,6 @@
 //! What the index promises, one claim at a time.
 
-use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
+use ringmq_proto::ids::{Epoch, LogPosition, QueueId};
 
 use super::disk::Random;
 use super::world::{EPOCH, LOG_ID, World, open};
@@ -239,26 +239,6 @@ fn entry_below_what_is_covered_is_refused() {
     world.flush();
     let (queue, entry) = world.model.log[0];
     world.index.add(queue, entry);
-}
-
-#[test]
-fn visited_queues_are_those_of_the_runs_with_their_next_offsets() {
-    let mut world = World::new(12);
-    for _ in 0..3 {
-        add_run(&mut world, 3000, 4000);
-    }
-    world.settle();
-    let mut next = std::collections::BTreeMap::new();
-    let visit = |queue: QueueId, first: QueueOffset, end: QueueOffset| {
-        assert!(first < end);
-        let known = next.entry(queue).or_insert(end);
-        *known = end.max(*known);
-    };
-    world.index.visit_queues(&mut world.disk, visit).expect("undamaged");
-    assert_eq!(next.len(), 3000);
-    for (queue, end) in next {
-        assert_eq!(end, world.model.next_offset(queue), "{queue}");
-    }
 }
 
 #[test]
