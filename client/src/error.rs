@@ -175,11 +175,6 @@ impl Error {
             _ => false,
         }
     }
-
-    /// Whether the request certainly did not reach a broker.
-    pub(crate) const fn was_not_sent(&self) -> bool {
-        matches!(self, Self::Connect { .. } | Self::NoRoute { .. } | Self::NameServers { .. })
-    }
 }
 
 /// The codes after which RocketMQ's producer goes to another broker: 17, 14, 1, 2 (since 5.x), 16, 204, 205, 1500.

@@ -309,3 +309,48 @@ async fn messages_may_come_from_threads_outside_of_the_runtime() {
     assert_eq!(broker.count("T"), 2000);
     assert!(broker.frames().len() < 1000, "most of them shared frames");
 }
+
+#[tokio::test]
+async fn messages_of_one_key_keep_their_order_over_a_restart() {
+    let (names, broker) = one_broker().await;
+    let producer = producer(&names);
+    producer.send(message("0").ordered_by("k")).await.expect("stored");
+    broker.stop().await;
+    let mut pending = Vec::new();
+    for index in 1..=50 {
+        pending.push(producer.enqueue(message(&index.to_string()).ordered_by("k")).expect("room"));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    broker.restart().await;
+    for pending in pending {
+        pending.await.expect("stored once the broker is back");
+    }
+    assert_eq!(broker.bodies("T", 0), (0..=50).map(|index| index.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_callback_that_panics_harms_nobody_else() {
+    let (names, broker) = one_broker().await;
+    let producer = producer(&names);
+    producer.send_with(message("first"), |_| panic!("the test's own panic")).expect("room");
+    producer.send(message("second")).await.expect("stored");
+    assert_eq!(broker.bodies("T", 0), ["first", "second"]);
+}
+
+#[tokio::test]
+async fn a_server_of_another_protocol_is_an_error_that_says_so() {
+    use tokio::io::AsyncWriteExt;
+    let (names, mut broker) = one_broker().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    broker.address = listener.local_addr().expect("bound").to_string();
+    names.register(&broker, "T", 1);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("sent");
+        }
+    });
+    let limit = Duration::from_millis(300);
+    let producer = Producer::start(ProducerConfig { send_timeout: limit, ..config(&names) }).expect("valid");
+    let error = producer.send(message("x")).await.expect_err("no broker");
+    assert!(matches!(error, Error::Protocol { .. } | Error::Disconnected { .. }), "{error}");
+}

@@ -94,12 +94,19 @@ impl Core {
         }
     }
 
-    /// Sends a job again that `broker_name` did not store, as RocketMQ's rules and its own time allow.
-    pub(super) fn retry_or_fail(self: &Arc<Self>, topic: &Arc<Topic>, mut job: Job, broker_name: &str, error: &Error) {
-        let was_sent = !error.was_not_sent();
+    /// Sends a job again that `broker_name` did not store, as RocketMQ's rules and its own time allow. With `was_sent` the
+    /// broker has refused it or may have it; else it never left.
+    pub(super) fn retry_or_fail(
+        self: &Arc<Self>,
+        topic: &Arc<Topic>,
+        mut job: Job,
+        broker_name: &str,
+        error: &Error,
+        was_sent: bool,
+    ) {
         let is_bound = job.ordered_by.is_some();
-        let is_spent = was_sent && (is_bound || job.retries_left == 0);
-        if !error.retry_on_another_broker() || is_spent || Instant::now() >= job.deadline {
+        let is_spent = was_sent && (is_bound || job.retries_left == 0 || !error.retry_on_another_broker());
+        if is_spent || Instant::now() >= job.deadline {
             return job.fail(error.clone());
         }
         // A broker that was not reached costs time but no try: it may be restarting, and nothing can have been stored twice.

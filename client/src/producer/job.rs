@@ -57,8 +57,15 @@ impl Completion {
         match self {
             Self::One(sender) => drop(sender.send(first(result))),
             Self::Batch(sender) => drop(sender.send(result)),
-            Self::Callback(call) => call(first(result)),
+            Self::Callback(call) => call_safely(call, first(result)),
         }
+    }
+}
+
+/// A callback that panics must not take the connection's task with it, and all that wait there.
+fn call_safely(call: Box<dyn FnOnce(Result<SendReceipt>) + Send>, result: Result<SendReceipt>) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| call(result))).is_err() {
+        tracing::error!("a send's callback has panicked");
     }
 }
 

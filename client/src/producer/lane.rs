@@ -31,6 +31,9 @@ const FRAME_GATHER_COUNT: usize = 4096;
 /// How long to wait when the connection has all in flight that the server takes.
 const FULL_PAUSE: Duration = Duration::from_millis(2);
 
+/// How long to wait before a queue that jobs are bound to is opened again.
+const REOPEN_PAUSE: Duration = Duration::from_millis(50);
+
 /// See the module's text.
 pub(super) struct Lane {
     pub(super) queue: MessageQueue,
@@ -46,7 +49,7 @@ pub(super) struct Lane {
 struct State {
     handle: Handle,
     in_flight_count: usize,
-    /// The connection was full: a task will look again.
+    /// The connection was full, or the broker not there: a task will look again.
     is_paused: bool,
     /// The next ones to leave.
     waiting: VecDeque<Job>,
@@ -158,7 +161,7 @@ impl Lane {
             SendRefusal::Full => {
                 put_back(&mut state.waiting, jobs);
                 state.is_paused = true;
-                core.runtime.spawn(Arc::clone(self).flush_later(Arc::clone(core)));
+                core.runtime.spawn(Arc::clone(self).flush_later(Arc::clone(core), FULL_PAUSE));
             }
             SendRefusal::Error(error) => {
                 drop(state);
@@ -169,8 +172,8 @@ impl Lane {
         state
     }
 
-    async fn flush_later(self: Arc<Self>, core: Arc<Core>) {
-        tokio::time::sleep(FULL_PAUSE).await;
+    async fn flush_later(self: Arc<Self>, core: Arc<Core>, pause: Duration) {
+        tokio::time::sleep(pause).await;
         let mut state = self.lock();
         state.is_paused = false;
         self.flush(&core, state);
@@ -183,16 +186,28 @@ impl Lane {
                 state.handle = Handle::Open { generation, handle };
                 self.flush(&core, state);
             }
-            Err(error) => {
-                tracing::debug!(queue = ?self.queue, %error, "cannot open the queue");
-                let jobs = {
-                    let mut state = self.lock();
-                    state.handle = Handle::None;
-                    std::mem::take(&mut state.waiting)
-                };
-                self.failed(&core, jobs, &error);
-            }
+            Err(error) => self.open_failed(&core, &error),
         }
+    }
+
+    /// The queue could not be opened, so nothing of what waits was sent. Jobs that are bound to this queue by a key stay in
+    /// line as long as the broker gives no answer: elsewhere, or each by itself, they would overtake each other. The others
+    /// go elsewhere.
+    fn open_failed(self: &Arc<Self>, core: &Arc<Core>, error: &Error) {
+        tracing::debug!(queue = ?self.queue, %error, "cannot open the queue");
+        let (was_answered, now) = (error.code().is_some(), Instant::now());
+        let mut state = self.lock();
+        state.handle = Handle::None;
+        let jobs = std::mem::take(&mut state.waiting);
+        let stays = |job: &Job| job.ordered_by.is_some() && !was_answered && job.deadline > now;
+        let (stay, go): (Vec<_>, Vec<_>) = jobs.into_iter().partition(stays);
+        if !stay.is_empty() {
+            state.is_paused = true;
+            core.runtime.spawn(Arc::clone(self).flush_later(Arc::clone(core), REOPEN_PAUSE));
+        }
+        state.waiting = stay.into();
+        drop(state);
+        self.failed(core, go, error, was_answered);
     }
 
     async fn open(&self, core: &Core, deadline: Instant) -> Result<(u64, u32)> {
@@ -216,8 +231,8 @@ impl Lane {
         Ok((generation, opened.await?))
     }
 
-    /// What to do after `error` with jobs that it concerns.
-    fn failed(&self, core: &Arc<Core>, jobs: impl IntoIterator<Item = Job>, error: &Error) {
+    /// What to do after `error` with jobs that it concerns. `was_sent`: the broker has refused them, or may have them.
+    fn failed(&self, core: &Arc<Core>, jobs: Vec<Job>, error: &Error, was_sent: bool) {
         let is_gone = error.code() == Some(Code::TOPIC_NOT_EXIST);
         if error.retry_on_another_broker() || matches!(error, Error::Timeout { .. }) {
             self.health.failed(core.now_ms());
@@ -227,7 +242,7 @@ impl Lane {
         };
         topic.distrust(is_gone);
         for job in jobs {
-            core.retry_or_fail(&topic, job, &self.queue.broker_name, error);
+            core.retry_or_fail(&topic, job, &self.queue.broker_name, error, was_sent);
         }
     }
 
@@ -247,7 +262,7 @@ impl Lane {
                 state.handle = Handle::None;
             }
         }
-        self.failed(core, jobs, error);
+        self.failed(core, jobs, error, true);
     }
 }
 
