@@ -75,6 +75,19 @@ fn asking_for_a_gathered_offset_makes_it_durable_first() {
 }
 
 #[test]
+fn gathered_commit_never_takes_back_an_acknowledged_one() {
+    let (mut world, client, handle) = world_with_queue();
+    world.give(client, &commit(1, handle, FrameFlags::ONEWAY, 5));
+    world.give(client, &commit(2, handle, FrameFlags::NONE, 9));
+    world.settle();
+    assert_eq!(world.reply(client).code(), Code::SUCCESS);
+    world.pass(1_100_000_000);
+    world.settle();
+    world.give(client, &query(3, handle));
+    assert_eq!(offset_of(&mut world, client), 9);
+}
+
+#[test]
 fn malformed_commits_are_refused() {
     let (mut world, client, handle) = world_with_queue();
     world.give(client, &commit(1, handle, FrameFlags::NONE, u64::MAX));
