@@ -3,12 +3,12 @@
 //! A silent connection costs this struct, a timer and nothing else: every buffer in it is empty until bytes come, and is
 //! given back when it is empty again.
 
+use super::handles::Handles;
 use super::io::{ConnectionId, Effects};
 use super::output::{Held, OutputQueue};
 use super::timers::TimerId;
 use super::waiting::WaitId;
 use crate::store::AckMode;
-use ringmq_proto::ids::QueueId;
 use ringmq_proto::message::Host;
 use std::collections::VecDeque;
 
@@ -75,8 +75,8 @@ pub(super) struct Connection {
     pub(super) held: HeldByMode,
     /// Appended and not acknowledged.
     pub(super) in_flight_bytes: u64,
-    /// The queues that it has opened: a handle is an index.
-    pub(super) handles: Vec<QueueId>,
+    /// The queues that it has opened.
+    pub(super) handles: Handles,
     /// When it was last heard, in boot nanoseconds.
     pub(super) heard_at_ns: u64,
     pub(super) timer: TimerId,
@@ -101,7 +101,7 @@ impl Connection {
             taken_bytes: 0,
             held: HeldByMode::default(),
             in_flight_bytes: 0,
-            handles: Vec::new(),
+            handles: Handles::default(),
             heard_at_ns: now_ns,
             timer,
             waiting_head: super::waiting::NONE,
@@ -118,7 +118,7 @@ impl Connection {
     #[cfg(test)]
     pub(super) fn buffer_bytes(&mut self) -> usize {
         let held = self.held.of(AckMode::Promised).capacity() + self.held.of(AckMode::Written).capacity();
-        held + self.input.capacity() + self.output.capacity() + self.handles.capacity() * size_of::<QueueId>()
+        held + self.input.capacity() + self.output.capacity() + self.handles.capacity_bytes()
     }
 
     /// No more is read from it, for `reason` among others. Says whether that is new.

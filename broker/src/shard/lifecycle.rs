@@ -1,6 +1,7 @@
 //! How connections and the shard begin and end, and what time does to them.
 
 use super::connection::{Connection, PauseReason, Phase};
+use super::handles::Handles;
 use super::io::{CloseReason, ConnectionId, Effects, Fatal};
 use super::limits::{COALESCE_NS_MAX, HANDSHAKE_NS_MAX, IDLE_NS_MAX};
 use super::request::{Rejection, SLOW_READ, SLOW_TOPIC, STOPPING};
@@ -53,7 +54,7 @@ impl Shard {
         }
         connection.input = Vec::new();
         self.count_input(connection);
-        connection.handles = Vec::new();
+        connection.handles = Handles::default();
         connection.blocked.clear();
     }
 

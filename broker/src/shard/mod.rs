@@ -22,6 +22,7 @@
 mod acks;
 mod connection;
 mod gate;
+mod handles;
 mod input;
 pub mod io;
 mod lifecycle;

@@ -5,6 +5,7 @@
 
 use super::Shard;
 use super::connection::{Connection, Phase};
+use super::handles::Handles;
 use super::io::{CloseReason, Effects};
 use super::pull::Pull;
 use super::request::{Rejection, Request, Response, STOPPING, Token};
@@ -14,7 +15,6 @@ use crate::now::Now;
 use crate::store::AckMode;
 use ringmq_proto::code::Code;
 use ringmq_proto::error::DecodeError;
-use ringmq_proto::ids::QueueId;
 use ringmq_proto::limits::{FRAME_MESSAGE_COUNT_MAX, FRAME_SIZE_BYTES_MAX};
 use ringmq_proto::native::{
     CommitOffset, CreateTopic, DeleteTopic, FRAME_HEADER_SIZE_BYTES, Frame, FrameFlags, FrameHeader, Hello, Kind,
@@ -61,7 +61,7 @@ impl Shard {
 
     /// Asks for the memory of the queues that the next frames send to, so that it is there when they are carried out.
     /// Returns how many bytes it has looked at.
-    fn look_ahead(&self, handles: &[QueueId], bytes: &[u8]) -> usize {
+    fn look_ahead(&self, handles: &Handles, bytes: &[u8]) -> usize {
         let mut at = 0;
         for _ in 0..LOOK_AHEAD_FRAMES {
             let Ok(Some((frame, consumed))) = split_frame(&bytes[at..], FRAME_SIZE_BYTES_MAX) else { break };
@@ -69,8 +69,8 @@ impl Shard {
             // The handle of the first message: bytes 8..12 of the body of a send.
             if let (Kind::SEND, Some(handle)) = (frame.header.kind, frame.body.get(8..12)) {
                 let handle = handle.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes));
-                if let Some(queue) = handles.get(handle as usize) {
-                    self.store.prefetch(*queue);
+                if let Some(queue) = handles.get(handle) {
+                    self.store.prefetch(queue);
                 }
             }
         }
@@ -214,9 +214,9 @@ const UNKNOWN_KIND: Rejection =
     Rejection::new(Code::REQUEST_CODE_NOT_SUPPORTED, "this broker does not know this kind of request");
 
 #[inline]
-fn resolve<'a>(handles: &[QueueId], item: &SendItem<'a>) -> Item<'a> {
+fn resolve<'a>(handles: &Handles, item: &SendItem<'a>) -> Item<'a> {
     let SendItem { handle, born_time_ms, flag, sys_flag, properties, body } = *item;
-    let queue = handles.get(handle as usize).copied();
+    let queue = handles.get(handle);
     Item { queue, reference: handle, flag, sys_flag, born_time_ms, properties, body }
 }
 
@@ -245,8 +245,8 @@ impl From<DecodeError> for Undecoded {
     }
 }
 
-fn decode<'a>(frame: &Frame<'a>, handles: &[QueueId]) -> Result<Request<'a>, Undecoded> {
-    let queue_of = |handle: u32| handles.get(handle as usize).copied().ok_or(Undecoded::Rejected(NOT_OPENED));
+fn decode<'a>(frame: &Frame<'a>, handles: &Handles) -> Result<Request<'a>, Undecoded> {
+    let queue_of = |handle: u32| handles.get(handle).ok_or(Undecoded::Rejected(NOT_OPENED));
     Ok(match frame.header.kind {
         Kind::PING => Request::Ping,
         Kind::PULL => {

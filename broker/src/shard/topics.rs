@@ -172,16 +172,8 @@ impl Shard {
         };
         let queue = self.store.queue(id).ok_or(NO_QUEUE)?;
         let (min, max) = (queue.min_offset, queue.visible_offset);
-        let known = connection.handles.iter().position(|open| *open == id);
-        let handle = match known {
-            Some(handle) => handle,
-            None if connection.handles.len() >= self.settings.limits.handle_count_max => return Err(TOO_MANY_HANDLES),
-            None => {
-                connection.handles.push(id);
-                connection.handles.len() - 1
-            }
-        };
-        let handle = u32::try_from(handle).map_err(|_| TOO_MANY_HANDLES)?;
+        let (count_max, hash_seed) = (self.settings.limits.handle_count_max, self.settings.hash_seed);
+        let handle = connection.handles.open(id, count_max, hash_seed).ok_or(TOO_MANY_HANDLES)?;
         Ok(OpenedQueue { handle, number, queue_count, min, max })
     }
 
