@@ -3,9 +3,8 @@
 //! `cargo bench -p ringmq-benches --bench store`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringmq_broker::disk::{
-    BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName,
-};
+use ringmq_benches::null_disk::NullDisk;
+use ringmq_broker::disk::{Completion, Disk, DiskOp};
 use ringmq_broker::now::Now;
 use ringmq_broker::store::{
     BatchItem, BatchShared, Entropy, NewMessage, Piece, ReadOutcome, RecordSink, Retention, Store, StoreOptions,
@@ -14,46 +13,6 @@ use ringmq_broker::store::{
 use ringmq_proto::ids::QueueId;
 use ringmq_proto::message::Host;
 use std::hint::black_box;
-
-/// Takes every write and keeps the superblock alone: the store must read nothing else.
-struct NullDisk {
-    pool: BlockPool,
-    superblock: Vec<u8>,
-}
-
-impl Disk for NullDisk {
-    fn pool(&self) -> BlockPool {
-        self.pool.clone()
-    }
-
-    fn execute(&mut self, op: DiskOpKind) -> Result<DiskDone, DiskError> {
-        match op {
-            DiskOpKind::Write { file: FileName::Superblock, offset, block, length, .. } => {
-                let at = usize::try_from(offset).expect("two slots");
-                self.superblock[at..at + length].copy_from_slice(&block[..length]);
-                Ok(DiskDone::Done)
-            }
-            DiskOpKind::Read { file: FileName::Superblock, length, .. } => {
-                let mut block = self.pool.take(length);
-                block[..length].copy_from_slice(&self.superblock);
-                Ok(DiskDone::Read { block: block.freeze(), length })
-            }
-            DiskOpKind::Read { file: FileName::Identity, .. } => {
-                Err(DiskError { kind: DiskErrorKind::NotFound, detail: "a new directory".into() })
-            }
-            DiskOpKind::Read { length, .. } => Ok(DiskDone::Read { block: self.pool.take(length).freeze(), length: 0 }),
-            _ => Ok(DiskDone::Done),
-        }
-    }
-
-    fn list(&mut self, _directory: Directory) -> Result<Vec<(FileName, u64)>, DiskError> {
-        Ok(Vec::new())
-    }
-
-    fn free_bytes(&mut self) -> Result<u64, DiskError> {
-        Ok(u64::MAX)
-    }
-}
 
 struct Bench {
     store: Store,
@@ -65,7 +24,7 @@ struct Bench {
 
 impl Bench {
     fn new(queue_count: u32) -> Self {
-        let mut disk = NullDisk { pool: BlockPool::new(64 << 20), superblock: vec![0; 8192] };
+        let mut disk = NullDisk::default();
         let options = StoreOptions {
             segment_size_bytes: 64 << 20,
             hot_tail_bytes: 32 << 20,

@@ -1,1 +1,3 @@
-//! placeholder
+//! Micro-benchmarks of RingMQ, and what they share. The benchmarks themselves are under `benches/`.
+
+pub mod null_disk;

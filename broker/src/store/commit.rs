@@ -278,7 +278,8 @@ impl Commits {
         let limit_bytes = block_bytes - RECORD_HEADER_SIZE_BYTES;
         let async_flag = if self.constants.flush == FlushMode::Async { COMMIT_FLAG_ASYNC } else { 0 };
         Building {
-            block: self.pool.take(block_bytes),
+            // Always of one size, so that the pool has one: near a segment's end `limit_bytes` alone is smaller.
+            block: self.pool.take(block_bytes.max(COMMIT_SIZE_BYTES_MAX)),
             position: self.next_position,
             segment_start,
             used_bytes: COMMIT_HEADER_SIZE_BYTES,
