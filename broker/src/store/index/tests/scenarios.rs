@@ -91,6 +91,37 @@ fn failure_of_any_single_operation_loses_nothing_and_is_made_good() {
     }
 }
 
+/// Six records of two queues, among them batches; every way to cut them into runs and memory, every trim, every question.
+#[test]
+fn every_small_layout_answers_every_question() {
+    const RECORDS: [(u32, u16); 6] = [(0, 1), (1, 3), (0, 2), (0, 1), (1, 1), (0, 3)];
+    for layout in 0..1_u32 << RECORDS.len() {
+        let mut world = World::new(u64::from(layout));
+        let mut random = Random(u64::from(layout));
+        for (number, (queue, count)) in RECORDS.into_iter().enumerate() {
+            world.add(queue, count, &mut random);
+            if layout & 1 << number != 0 {
+                world.flush();
+                world.settle();
+            }
+        }
+        let positions: Vec<u64> = world.model.log.iter().map(|(_, entry)| entry.position.get()).collect();
+        for trimmed in [0].into_iter().chain(positions.iter().map(|position| position + 1)) {
+            world.model.trimmed = LogPosition::new(trimmed);
+            world.index.trim(LogPosition::new(trimmed));
+            for queue in 0..3 {
+                let end = world.model.next_offset(QueueId::new(queue)).get();
+                for (from, entries_max) in (0..=end + 1).flat_map(|from| [(from, 1), (from, 2), (from, 9)]) {
+                    world.check_find(queue, from, entries_max);
+                }
+                for time_ms in 0..=world.time_ms() + 1 {
+                    world.check_others(queue, time_ms, positions[usize::try_from(time_ms).expect("small") % 6]);
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn runs_are_merged_so_that_few_are_left() {
     let mut world = World::new(3);
