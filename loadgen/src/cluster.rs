@@ -53,6 +53,13 @@ pub struct NameServers {
     addresses: Vec<String>,
 }
 
+impl std::fmt::Display for NameServers {
+    /// `host:port;host:port`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.addresses.join(";"))
+    }
+}
+
 impl NameServers {
     /// Reads `host:port;host:port`.
     pub fn parse(text: &str) -> Result<Self, Failure> {

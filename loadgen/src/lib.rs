@@ -29,3 +29,4 @@ pub mod run;
 pub mod send_times;
 pub mod sending;
 pub mod size;
+mod through_client;

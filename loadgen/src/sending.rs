@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmq_checker::compact::Account;
 
+use crate::cli::Api;
 use crate::clock::now_ns;
 use crate::cluster::Cluster;
 use crate::cores::pin;
@@ -17,12 +18,16 @@ use crate::failure::Failure;
 use crate::latency::Latencies;
 use crate::plan::Plan;
 use crate::send_times::SendTimes;
+use crate::through_client;
 
 /// How long all connections may take to open their queues.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long the last answers may take after the end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A thread that sends.
+pub type SendingThread = JoinHandle<std::io::Result<SentByThread>>;
 
 /// What a sending is made of.
 pub struct SendingSetup<'a> {
@@ -32,6 +37,8 @@ pub struct SendingSetup<'a> {
     pub cluster: &'a Arc<Cluster>,
     /// The topics' names.
     pub topics: &'a Arc<[String]>,
+    /// The name servers, for the client library.
+    pub namesrv: &'a str,
     /// Counters, and the wish to stop.
     pub board: &'a Arc<Board>,
     /// Where the sending times go, when end-to-end latency is measured.
@@ -46,11 +53,25 @@ pub struct SendingSetup<'a> {
 
 /// Sending under way.
 pub struct Sending {
-    threads: Vec<JoinHandle<std::io::Result<Ended<Producer>>>>,
+    threads: Vec<SendingThread>,
     board: Arc<Board>,
     producer_count: u32,
     frames_per_second: Option<f64>,
     started_ns: u64,
+}
+
+/// What one thread of a sending came to.
+pub struct SentByThread {
+    /// Of its producers.
+    pub accounts: Vec<Account>,
+    /// Of acknowledgements.
+    pub latencies: Latencies,
+    /// When the last acknowledgement came, nanoseconds of [`crate::clock`].
+    pub last_acknowledged_ns: u64,
+    /// CPU time of the thread, nanoseconds.
+    pub cpu_ns: u64,
+    /// Refusals and broken connections, in words.
+    pub complaints: Vec<String>,
 }
 
 /// What a sending came to.
@@ -71,21 +92,10 @@ impl Sending {
     /// Starts the threads and waits until all connections have opened their queues.
     pub fn prepare(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<Self, Failure> {
         let producer_count = u32::try_from(accounts.len()).expect("bounded by PRODUCER_COUNT_MAX");
-        let shares = shares(setup.cluster, accounts.len());
-        let mut of_threads: Vec<Vec<Member<Producer>>> = setup.cores.iter().map(|_| Vec::new()).collect();
-        for (index, (account, queues)) in accounts.into_iter().zip(shares).enumerate() {
-            let broker = setup.cluster.queues[queues[0] as usize].broker;
-            let address = setup.cluster.brokers[broker as usize].address;
-            let opener = Opener::new(Arc::clone(setup.cluster), Arc::clone(setup.topics), queues);
-            let quota = quota(setup.messages_max, index as u64, u64::from(producer_count));
-            let role = Producer::new(account, opener, quota, setup.plan.in_flight as usize);
-            let thread = index % of_threads.len();
-            of_threads[thread].push(Member { link: Link::new(address), role });
-        }
-        let mut threads = Vec::new();
-        for (thread, members) in of_threads.into_iter().enumerate() {
-            threads.push(spawn(setup, thread, members)?);
-        }
+        let threads = match setup.plan.api {
+            Api::Connection => on_connections(setup, accounts)?,
+            Api::Producer => through_client::spawn(setup, accounts)?,
+        };
         let frames_per_second = setup.rate.map(|rate| rate / f64::from(setup.plan.batch));
         let board = Arc::clone(setup.board);
         let sending = Self { threads, board, producer_count, frames_per_second, started_ns: 0 };
@@ -130,16 +140,12 @@ impl Sending {
         let mut complaints = Vec::new();
         for thread in self.threads {
             let ended = thread.join().map_err(|_| Failure::failed("a sending thread panicked"))?;
-            let Ended { members, shared, cpu_ns: of_thread_ns } =
-                ended.map_err(|error| Failure::failed(format!("a sending thread: {error}")))?;
-            cpu_ns += of_thread_ns;
-            latencies.absorb(&shared.latencies);
-            last_ns = last_ns.max(shared.last_acknowledged_ns);
-            complaints.extend(shared.refusals);
-            for member in members {
-                complaints.extend(member.link.last_error().map(str::to_owned));
-                accounts.push(member.role.account);
-            }
+            let of_thread = ended.map_err(|error| Failure::failed(format!("a sending thread: {error}")))?;
+            cpu_ns += of_thread.cpu_ns;
+            latencies.absorb(&of_thread.latencies);
+            last_ns = last_ns.max(of_thread.last_acknowledged_ns);
+            complaints.extend(of_thread.complaints);
+            accounts.extend(of_thread.accounts);
         }
         accounts.sort_by_key(Account::producer);
         complaints.sort();
@@ -149,11 +155,25 @@ impl Sending {
     }
 }
 
-fn spawn(
-    setup: &SendingSetup<'_>,
-    thread: usize,
-    members: Vec<Member<Producer>>,
-) -> Result<JoinHandle<std::io::Result<Ended<Producer>>>, Failure> {
+/// Pipelined frames on raw sockets: the connections dealt out to the threads.
+fn on_connections(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<Vec<SendingThread>, Failure> {
+    let count = accounts.len();
+    let mut of_threads: Vec<Vec<Member<Producer>>> = setup.cores.iter().map(|_| Vec::new()).collect();
+    let shares = shares(setup.cluster, count);
+    for (index, (account, queues)) in accounts.into_iter().zip(shares).enumerate() {
+        let broker = setup.cluster.queues[queues[0] as usize].broker;
+        let address = setup.cluster.brokers[broker as usize].address;
+        let opener = Opener::new(Arc::clone(setup.cluster), Arc::clone(setup.topics), queues);
+        let quota = quota(setup.messages_max, index as u64, count as u64);
+        let role = Producer::new(account, opener, quota, setup.plan.in_flight as usize);
+        let thread = index % of_threads.len();
+        of_threads[thread].push(Member { link: Link::new(address), role });
+    }
+    let members = of_threads.into_iter().enumerate();
+    members.map(|(thread, members)| spawn(setup, thread, members)).collect()
+}
+
+fn spawn(setup: &SendingSetup<'_>, thread: usize, members: Vec<Member<Producer>>) -> Result<SendingThread, Failure> {
     let shared = ProducerShared {
         board: Arc::clone(setup.board),
         thread,
@@ -170,12 +190,23 @@ fn spawn(
     let (board, core) = (Arc::clone(setup.board), setup.cores[thread]);
     let body = move || {
         pin(core);
-        EventLoop::new(members, shared, board, thread)?.run()
+        let Ended { members, shared, cpu_ns } = EventLoop::new(members, shared, board, thread)?.run()?;
+        let mut complaints = shared.refusals;
+        complaints.extend(members.iter().filter_map(|member| member.link.last_error()).map(str::to_owned));
+        let accounts = members.into_iter().map(|member| member.role.account).collect();
+        let (latencies, last_acknowledged_ns) = (shared.latencies, shared.last_acknowledged_ns);
+        Ok(SentByThread { accounts, latencies, last_acknowledged_ns, cpu_ns, complaints })
     };
-    std::thread::Builder::new()
-        .name(format!("load-send-{thread}"))
-        .spawn(body)
-        .map_err(|error| Failure::unusable(format!("cannot start a thread: {error}")))
+    spawn_named(format!("load-send-{thread}"), body)
+}
+
+/// Starts a sending thread.
+pub(crate) fn spawn_named(
+    name: String,
+    body: impl FnOnce() -> std::io::Result<SentByThread> + Send + 'static,
+) -> Result<SendingThread, Failure> {
+    let spawned = std::thread::Builder::new().name(name).spawn(body);
+    spawned.map_err(|error| Failure::unusable(format!("cannot start a thread: {error}")))
 }
 
 /// Milliseconds since 1970 at nanosecond 0 of the run's clock.
@@ -185,7 +216,7 @@ fn wall_origin_ms() -> u64 {
 }
 
 /// Connection `index`'s part of the messages.
-fn quota(messages_max: Option<u64>, index: u64, count: u64) -> u64 {
+pub(crate) fn quota(messages_max: Option<u64>, index: u64, count: u64) -> u64 {
     messages_max.map_or(u64::MAX, |total| total / count + u64::from(index < total % count))
 }
 

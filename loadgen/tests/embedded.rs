@@ -41,6 +41,7 @@ fn without_a_cluster_everything_acknowledged_is_read_back_and_verified_and_its_c
 fn two_shards_batches_and_end_to_end_run_embedded_too() {
     for arguments in [
         "produce --seconds 1 --shards 2 --batch 50 --connections 6 --in-flight 4 --segment 16MiB",
+        "produce --api producer --seconds 1 --shards 2 --connections 6 --in-flight 16 --segment 16MiB",
         "end-to-end --seconds 1 --rate 1000 --connections 4 --flush async --segment 16MiB",
     ] {
         let (code, printed, value) = loadgen(arguments);

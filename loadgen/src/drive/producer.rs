@@ -78,6 +78,19 @@ struct InFlight {
     due_ns: u64,
 }
 
+/// Whether a refusal says that nothing was stored. A frame is stored all or none; other codes leave open whether it was.
+pub const fn is_definite(code: Code) -> bool {
+    matches!(
+        code,
+        Code::SYSTEM_BUSY
+            | Code::SERVICE_NOT_AVAILABLE
+            | Code::MESSAGE_ILLEGAL
+            | Code::NO_PERMISSION
+            | Code::TOPIC_NOT_EXIST
+            | Code::FLOW_CONTROL
+    )
+}
+
 /// One producing connection.
 pub struct Producer {
     /// What was sent and what became of it.
@@ -225,16 +238,7 @@ impl Producer {
     fn refused(&mut self, shared: &mut ProducerShared, request: RequestId, code: Code, remark: &str, now_ns: u64) {
         let frame = self.frames[request.slot()];
         self.in_flight_count -= 1;
-        // A frame is stored all or none. Other codes leave open whether it was.
-        if matches!(
-            code,
-            Code::SYSTEM_BUSY
-                | Code::SERVICE_NOT_AVAILABLE
-                | Code::MESSAGE_ILLEGAL
-                | Code::NO_PERMISSION
-                | Code::TOPIC_NOT_EXIST
-                | Code::FLOW_CONTROL
-        ) {
+        if is_definite(code) {
             self.account.fail(frame.first, frame.count);
         }
         self.busy_until_ns = now_ns + BUSY_NS;

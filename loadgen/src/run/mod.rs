@@ -61,6 +61,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 struct Run<'a> {
     plan: &'a Plan,
     topics: Arc<[String]>,
+    namesrv: String,
     cluster: Arc<Cluster>,
     /// First and end offset of each queue before the run.
     before: Vec<control::Ends>,
@@ -101,7 +102,7 @@ fn drive(plan: &Plan, names: &NameServers, room: Option<u64>, outcome: &mut Outc
     let topics: Arc<[String]> = plan.topics.clone().into();
     let before = control::ends(&cluster, &topics)?;
     let watch = Watch::new(plan.progress, plan.broker_process);
-    let mut run = Run { plan, topics, cluster, before, room, watch, outcome };
+    let mut run = Run { plan, topics, namesrv: names.to_string(), cluster, before, room, watch, outcome };
     let result = match plan.mode {
         None | Some(Mode::Produce) => run.produce(),
         Some(Mode::Consume) => run.consume(),

@@ -260,6 +260,7 @@ impl Run<'_> {
             plan: self.plan,
             cluster: &self.cluster,
             topics: &self.topics,
+            namesrv: &self.namesrv,
             board,
             send_times,
             cores,
