@@ -281,7 +281,10 @@ impl<'w, 'd, D: Disk> Walk<'w, 'd, D> {
         if (dead_by_cut || older) && !mutant::active(Mutant::StaleTailAccepted) {
             return Ok(Err(BadCommit::DeadEpoch));
         }
-        if chain.is_some_and(|crc| crc != header.previous_crc) && !mutant::active(Mutant::PreviousChecksumUnchecked) {
+        if chain.is_some_and(|crc| crc != header.previous_crc)
+            && !mutant::active(Mutant::PreviousChecksumUnchecked)
+            && !mutant::active(Mutant::StaleTailAccepted)
+        {
             return Ok(Err(BadCommit::Chain));
         }
         let newer = self.walked.epoch.is_some_and(|epoch| header.epoch > epoch);

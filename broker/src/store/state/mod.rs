@@ -33,7 +33,7 @@ pub struct Topic {
 struct Group {
     record: GroupRecord,
     position: LogPosition,
-    offsets: BTreeMap<QueueId, (QueueOffset, LogPosition)>,
+    offsets: BTreeMap<QueueId, Committed>,
 }
 
 /// Where a state record lies, and since when it is true. The two differ for a record that retention appended again: a
@@ -44,6 +44,14 @@ pub struct RecordPlace {
     pub position: LogPosition,
     /// Where what it says was first said.
     pub as_of: LogPosition,
+}
+
+/// A group's offset in one queue.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    offset: QueueOffset,
+    /// Where the record lies that said it last, and what it spoke of: an owed record lies behind newer ones.
+    place: RecordPlace,
 }
 
 /// A change that was applied to a topic, for who follows topics (name servers, siblings, waiting requests).
@@ -136,7 +144,7 @@ impl State {
 
     /// The committed offset of a group in a queue.
     pub fn consume_offset(&self, group: &str, queue: QueueId) -> Option<QueueOffset> {
-        self.groups.get(group)?.offsets.get(&queue).map(|&(offset, _)| offset)
+        self.groups.get(group)?.offsets.get(&queue).map(|committed| committed.offset)
     }
 
     /// Everything below is no longer retained.
@@ -289,7 +297,8 @@ impl State {
         }
         let name: Box<str> = record.name.as_str().into();
         let slot = match self.topics.get(&name) {
-            Some(&slot) if self.topic_slots[slot as usize].position > at.as_of => return,
+            // By version, not by place: what retention says again lies behind newer versions.
+            Some(&slot) if self.topic_slots[slot as usize].record.version > record.version => return,
             Some(&slot) => slot,
             None => {
                 let slot = u32::try_from(self.topic_slots.len()).expect("topics are bounded");
@@ -408,9 +417,9 @@ impl State {
             }
             return;
         };
-        let entry = group.offsets.entry(queue).or_insert((offset, at.position));
-        if entry.1 <= at.as_of || mutant::active(Mutant::ConsumeOffsetFalls) {
-            *entry = (offset, at.position);
+        let entry = group.offsets.entry(queue).or_insert(Committed { offset, place: at });
+        if entry.place.as_of <= at.as_of || mutant::active(Mutant::ConsumeOffsetFalls) {
+            *entry = Committed { offset, place: at };
         }
     }
 
@@ -428,7 +437,7 @@ impl State {
         }
         for group in self.groups.values() {
             hasher.update(format!("{:?}", group.record).as_bytes());
-            for (queue, (offset, _)) in &group.offsets {
+            for (queue, Committed { offset, .. }) in &group.offsets {
                 hasher.update(&[queue.get().to_le_bytes(), [0; 4]].concat());
                 hasher.update(&offset.get().to_le_bytes());
             }

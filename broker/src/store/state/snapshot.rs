@@ -79,11 +79,12 @@ impl State {
     ) -> Cursor {
         let next = Cursor::Groups(name.to_string());
         let Some(group) = self.groups.get(name) else { return next };
-        let Some((&queue, &(offset, position))) = group.offsets.range((Included(from), Unbounded)).next() else {
+        let Some((&queue, committed)) = group.offsets.range((Included(from), Unbounded)).next() else {
             return next;
         };
-        if position < below && !mutant::active(Mutant::OffsetsNotOwed) {
-            out(position, StateRecord::Offset { group_id: group.record.group_id, queue, offset });
+        if committed.place.position < below && !mutant::active(Mutant::OffsetsNotOwed) {
+            let (group_id, offset) = (group.record.group_id, committed.offset);
+            out(committed.place.as_of, StateRecord::Offset { group_id, queue, offset });
         }
         match queue.get().checked_add(1) {
             Some(next) => Cursor::Offsets(name.to_string(), QueueId::new(next)),
