@@ -85,6 +85,8 @@ pub struct Outcome {
     pub mode: &'static str,
     /// The seed of the messages' hashes.
     pub run_seed: u64,
+    /// Messages a second that were asked for, in open loop.
+    pub rate: Option<f64>,
     /// Sending, when the run sent. Backlog: the sending that the verdict is about.
     pub send: Option<Phase>,
     /// Reading, when the run read.

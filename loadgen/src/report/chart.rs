@@ -81,7 +81,7 @@ pub(super) fn throughput_chart(samples: &[Sample]) -> Result<String, DrawError> 
         chart
             .configure_mesh()
             .light_line_style(WHITE)
-            .x_label_formatter(&|at_s| format!("{at_s:.0} s"))
+            .x_label_formatter(&|at_s| format!("{at_s:.1} s"))
             .y_label_formatter(&|rate| super::rounded(*rate))
             .draw()
             .map_err(|error| error.to_string())?;

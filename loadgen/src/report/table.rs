@@ -115,6 +115,9 @@ pub fn verdict_line(outcome: &Outcome) -> String {
         let rate = outcome.read.as_ref().map_or(0.0, Phase::rate);
         return format!("verdict: {} messages/s read, {checked}", rounded(rate));
     };
+    if let Some(wanted) = outcome.rate {
+        return format!("verdict: {} messages/s of {} asked for; {checked}", rounded(send.rate()), rounded(wanted));
+    }
     let times = send.rate() / TARGET_MESSAGES_PER_S;
     let target = rounded(TARGET_MESSAGES_PER_S);
     let compared = if times >= 1.0 {

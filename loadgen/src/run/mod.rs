@@ -74,6 +74,7 @@ struct Run<'a> {
 fn execute(plan: &Plan, outcome: &mut Outcome) -> Result<(), Failure> {
     outcome.title = plan.title();
     outcome.run_seed = plan.seed.0;
+    outcome.rate = plan.rate;
     outcome.generator_threads = plan.cores.len();
     let mut embedded = None;
     let mut room = None;
