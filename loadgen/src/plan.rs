@@ -72,7 +72,9 @@ pub struct Plan {
     pub topics: Vec<String>,
     /// How long to send.
     pub send_for: Duration,
-    /// Whether the time was asked for (else `messages` alone ends the sending).
+    /// How long `consume` reads at most.
+    pub read_for: Option<Duration>,
+    /// Stop after so many messages.
     pub messages: Option<u64>,
     /// What sends.
     pub api: Api,
@@ -130,6 +132,7 @@ impl Plan {
             cluster: cluster(arguments, broker),
             topics,
             send_for: Duration::from_secs_f64(seconds),
+            read_for: arguments.seconds.map(|_| Duration::from_secs_f64(seconds)),
             messages: messages(arguments),
             api: arguments.api,
             size: arguments.size.clone(),

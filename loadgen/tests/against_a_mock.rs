@@ -78,6 +78,9 @@ fn a_later_consume_verifies_what_an_earlier_produce_sent() {
     assert_eq!(code, 0, "{printed}");
     assert_eq!((number(&value, "read_back"), number(&value, "verified")), (3000, 3000));
     assert!(value["acknowledged"].is_null() && value["messages_per_s"].is_null());
+    let (code, printed, value) = loadgen(&cluster, "consume --topic T --messages 1");
+    assert_eq!(code, 0, "{printed}");
+    assert_eq!(number(&value, "read_back"), number(&value, "verified"), "{printed}");
     let (code, printed, value) = loadgen(&cluster, "consume --topic T --run-seed 1");
     assert_eq!((code, number(&value, "verified")), (1, 0), "another run's messages: {printed}");
     cluster.store_foreign("T");

@@ -22,6 +22,22 @@ use crate::sending::{DRAIN_TIMEOUT, Sending, SendingSetup, Sent};
 /// A replay may last this many times the time that was given to sending.
 const REPLAY_TIMES_MAX: u32 = 30;
 
+/// A shorter replay says little about the producers' p99.
+const REPLAY_MIN: Duration = Duration::from_secs(1);
+
+/// When a reading is to end before the ends of the queues.
+#[derive(Clone, Copy, Default)]
+struct ReadLimit {
+    time: Option<Duration>,
+    messages: Option<u64>,
+}
+
+impl ReadLimit {
+    fn is_reached(self, elapsed: Duration, read: u64) -> bool {
+        self.time.is_some_and(|time| elapsed >= time) || self.messages.is_some_and(|messages| read >= messages)
+    }
+}
+
 /// One sending: how much, how fast, how long.
 struct Order {
     name: &'static str,
@@ -46,7 +62,7 @@ impl Run<'_> {
         }
         let ends = control::ends(&self.cluster, &self.topics)?;
         let starts = self.before.iter().map(|&(_, end)| end).collect();
-        let (phase, read) = self.read("read back", starts, &ends, self.plan.connections)?;
+        let (phase, read) = self.read("read back", starts, &ends, self.plan.connections, ReadLimit::default())?;
         self.outcome.read = Some(phase);
         self.judge(&accounts, &read);
         Ok(())
@@ -55,7 +71,8 @@ impl Run<'_> {
     /// Read a topic from its first to its last message.
     pub(super) fn consume(&mut self) -> Result<(), Failure> {
         let (starts, ends) = (self.before.iter().map(|&(start, _)| start).collect(), self.before.clone());
-        let (phase, read) = self.read("read", starts, &ends, PRODUCER_COUNT_MAX)?;
+        let limit = ReadLimit { time: self.plan.read_for, messages: self.plan.messages };
+        let (phase, read) = self.read("read", starts, &ends, PRODUCER_COUNT_MAX, limit)?;
         self.outcome.read = Some(phase);
         self.note_unreadable(&read)?;
         let verdict = of_readings(&read.readings);
@@ -121,6 +138,10 @@ impl Run<'_> {
         self.outcome.notes.push(format!(
             "producers' p99: {before_us:.0} us without replay, {while_us:.0} us while {piled_up} messages are replayed ({change:+.0} %)"
         ));
+        if read_phase.elapsed < REPLAY_MIN {
+            let text = "the replay was over before much could be measured: use more --messages";
+            self.outcome.notes.push(text.into());
+        }
         self.outcome.further.push(alone_phase);
         self.outcome.send = Some(send);
         self.outcome.read = Some(read_phase);
@@ -208,7 +229,7 @@ impl Run<'_> {
         let accounted = self.account_for(&sent);
         watched.and(accounted)?;
         readers.end_at(&control::ends(&self.cluster, &self.topics)?);
-        let watched = self.watch.until_read(&board, || readers.is_ended());
+        let watched = self.watch.until_read(&board, |_, _| readers.is_ended());
         self.watch.close(&board);
         let read = readers.join()?;
         let read_phase = self.was_read("read", &board, &read, None);
@@ -223,6 +244,7 @@ impl Run<'_> {
         starts: Vec<u64>,
         ends: &[Ends],
         producer_count: u32,
+        limit: ReadLimit,
     ) -> Result<(Phase, Read), Failure> {
         self.watch.phase(name);
         let cores = self.plan.cores.clone();
@@ -239,7 +261,16 @@ impl Run<'_> {
         };
         let broker_ns = self.watch.broker.cpu_ns();
         let readers = Readers::start(&setup, starts, Some(ends))?;
-        let watched = self.watch.until_read(&board, || readers.is_ended());
+        let mut watched = self
+            .watch
+            .until_read(&board, |elapsed, totals| limit.is_reached(elapsed, totals.read) || readers.is_ended());
+        if !readers.is_ended() {
+            if watched.is_ok() {
+                self.outcome.notes.push("reading ended before the end of the queues, as was asked".into());
+            }
+            board.abort();
+            watched = watched.and(self.watch.until_read(&board, |_, _| readers.is_ended()));
+        }
         let cpu_broker_ns = self.broker_ns_since(broker_ns);
         self.watch.close(&board);
         let read = readers.join()?;

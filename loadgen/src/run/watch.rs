@@ -82,7 +82,11 @@ impl Watch {
     }
 
     /// As [`Watch::until`], for readers: also an error when nothing more is read.
-    pub(super) fn until_read(&mut self, board: &Arc<Board>, mut is_over: impl FnMut() -> bool) -> Result<(), Failure> {
+    pub(super) fn until_read(
+        &mut self,
+        board: &Arc<Board>,
+        mut is_over: impl FnMut(Duration, &Totals) -> bool,
+    ) -> Result<(), Failure> {
         let mut last = (0, Duration::ZERO);
         let mut stalled = false;
         self.until(board, |elapsed, totals| {
@@ -90,7 +94,7 @@ impl Watch {
                 last = (totals.read, elapsed);
             }
             stalled = elapsed - last.1 > STALL_TIMEOUT;
-            stalled || is_over()
+            stalled || is_over(elapsed, totals)
         })?;
         if stalled {
             board.abort();
