@@ -20,7 +20,7 @@ use hashbrown::HashMap;
 use ringmq_broker::disk::ring::{Access, RingDisk, RingOptions};
 use ringmq_broker::disk::{BlockMut, BlockPool, Disk, DiskOp, DiskOpKind, FileName, OpId};
 use ringmq_broker::net::driver::{Counts, Ended};
-use ringmq_broker::net::plane::{Mail, Outside, Start, serve};
+use ringmq_broker::net::plane::{Mail, Outside, Receiving, Start, serve};
 use ringmq_broker::net::{StepMachine, listen};
 use ringmq_broker::now::Now;
 use ringmq_broker::shard::io::{Chunk, ConnectionId, ControlOutput, Effects, Fatal, Input, Output};
@@ -44,6 +44,9 @@ struct Arguments {
     size: usize,
     #[arg(long, default_value_t = 3)]
     seconds: u64,
+    /// The ring says what is to be received, not glommio.
+    #[arg(long)]
+    ring: bool,
     #[arg(long, default_value_t = 1)]
     core: usize,
     #[arg(long, value_delimiter = ',', default_value = "2,3")]
@@ -275,8 +278,9 @@ fn main() {
                     commits,
                 };
                 let start = Start { machine, slot, listeners: vec![listener], connection_count_max: 10_000 };
+                let receiving = if arguments.ring { Receiving::Ring } else { Receiving::Glommio };
                 let before = cpu_ns();
-                serve(ring, vec![start], Rc::new(Alone { stop })).await.expect("serves");
+                serve(ring, vec![start], Rc::new(Alone { stop }), receiving).await.expect("serves");
                 cpu_ns() - before
             })
         }

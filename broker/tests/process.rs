@@ -152,7 +152,7 @@ fn what_prevents_a_start_is_said_in_one_sentence_with_exit_code_2() {
         (&data, &["--shards", "3"], "holds 2 shards"),
         (&fresh, &["--set", &listen], "is taken"),
         (&fresh, &["--ops", &taken], "is taken"),
-        (&fresh, &["--data-plane", "ring"], "not built yet"),
+        (&fresh, &["--data-plane", "epoll"], "none of auto, ring, glommio"),
         (&fresh, &["--set", "hottail=1GiB"], "is not a setting"),
         (&fresh, &["--flush", "maybe"], "none of sync, async"),
         (&fresh, &["--cores", "999"], "core 999"),

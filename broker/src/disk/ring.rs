@@ -15,6 +15,7 @@
 mod files;
 pub mod handover;
 mod op;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod wake;
@@ -28,18 +29,23 @@ use io_uring::{IoUring, cqueue, squeue};
 
 use self::files::{FileTable, Lookup};
 use self::op::{Op, Step, Work};
+use self::sockets::Sockets;
 use super::OpId;
 use super::probe::FlushMethod;
 use super::{BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName};
 
 pub use self::files::{Access, OpenDirectoryError};
+pub use self::sockets::{Ready, SocketToken};
 pub use self::wake::{Waiter, Wake, WakeHandle};
 
 /// Submission entries. Each operation needs at most two; more wait in the driver's own queue.
 const SUBMISSION_ENTRIES: u32 = 256;
 
-/// Completion entries, and the most parts that are with the kernel at a time: the completion queue cannot overflow.
-const COMPLETION_ENTRIES: u32 = 1024;
+/// Parts of disk operations that are with the kernel at a time. Fewer than completion entries: they cannot overflow.
+const PARTS_IN_FLIGHT_MAX: usize = 1024;
+
+/// Completion entries. Beside the disk, every watched socket may have something to say; what does not fit, the kernel keeps.
+const COMPLETION_ENTRIES: u32 = 4096;
 
 /// Reads that are with the kernel at a time. When reached: further reads wait in the driver, writes pass them.
 pub const READS_IN_FLIGHT_MAX: usize = 16;
@@ -83,7 +89,8 @@ pub struct RingDisk {
     /// Pushed and not yet taken by the kernel.
     unsubmitted: usize,
     done: Vec<(ShardSlot, Completion)>,
-    scratch: Vec<(u64, i32)>,
+    sockets: Sockets,
+    scratch: Vec<(u64, i32, u32)>,
 }
 
 impl RingDisk {
@@ -115,6 +122,7 @@ impl RingDisk {
             in_flight: 0,
             unsubmitted: 0,
             done: Vec::new(),
+            sockets: Sockets::default(),
             scratch: Vec::new(),
         })
     }
@@ -244,6 +252,13 @@ impl RingDisk {
 
     /// Moves operations into the submission queue while there is room; writes and the like before reads.
     fn push_ready(&mut self) {
+        while let Some(entry) = self.sockets.waiting.front() {
+            if !push(&mut self.ring, std::slice::from_ref(entry)) {
+                return;
+            }
+            self.sockets.waiting.pop_front();
+            self.unsubmitted += 1;
+        }
         loop {
             let is_read = self.ready.is_empty();
             if is_read && (self.reads.is_empty() || self.reads_in_flight >= READS_IN_FLIGHT_MAX) {
@@ -253,7 +268,7 @@ impl RingDisk {
             let Some(&index) = queue.front() else { return };
             let op = self.ops[index].as_mut().expect("an operation that waits is in the table");
             let entries = op.entries(index as u64, &self.shards[op.shard.0]);
-            if self.in_flight + entries.len() > COMPLETION_ENTRIES as usize || !push(&mut self.ring, &entries) {
+            if self.in_flight + entries.len() > PARTS_IN_FLIGHT_MAX || !push(&mut self.ring, &entries) {
                 // No room: what is in the submission queue goes to the kernel first, the rest with a later call.
                 return;
             }
@@ -293,9 +308,13 @@ impl RingDisk {
     /// Takes every completion that is there; false when there was none.
     fn take_completions(&mut self) -> bool {
         let mut scratch = mem::take(&mut self.scratch);
-        scratch.extend(self.ring.completion().map(|entry: cqueue::Entry| (entry.user_data(), entry.result())));
-        for &(user_data, result) in &scratch {
-            self.on_completion(user_data, result);
+        let entries =
+            self.ring.completion().map(|entry: cqueue::Entry| (entry.user_data(), entry.result(), entry.flags()));
+        scratch.extend(entries);
+        for &(user_data, result, flags) in &scratch {
+            if !self.sockets.completed(user_data, result, flags) {
+                self.on_completion(user_data, result);
+            }
         }
         let any = !scratch.is_empty();
         scratch.clear();
@@ -358,6 +377,7 @@ impl RingDisk {
             // The kernel may still write into blocks: they live until it has answered.
             self.ready.clear();
             self.reads.clear();
+            self.sockets = Sockets::default();
             if self.in_flight == 0 {
                 break;
             }
@@ -404,8 +424,8 @@ fn push(ring: &mut IoUring, entries: &[squeue::Entry]) -> bool {
     if queue.capacity() - queue.len() < entries.len() {
         return false;
     }
-    // SAFETY: every address in an entry points into memory that the entry's operation owns (a block, a path on the heap, a
-    // file descriptor). The operation stays in `RingDisk::ops` until all its parts have completed: `on_completion` is the
+    // SAFETY: entries of sockets hold no address. Every address in another entry points into memory that the entry's
+    // operation owns (a block, a path on the heap, a file descriptor). The operation stays in `RingDisk::ops` until all its parts have completed: `on_completion` is the
     // only place that ends one, and `Drop` waits for the kernel or leaks the table.
     unsafe { queue.push_multiple(entries) }.is_ok()
 }

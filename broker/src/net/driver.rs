@@ -54,6 +54,8 @@ pub struct Asks {
     pub turn: bool,
     /// Connections with unsent output, which the kernel did not take.
     pub unsent: Vec<ConnectionId>,
+    /// Connections that may be read again.
+    pub resumed: Vec<ConnectionId>,
     /// To the control plane.
     pub control: Vec<ControlOutput>,
 }
@@ -347,6 +349,9 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
         for (connection, paused) in pauses.chain(resumes) {
             if let Some(entry) = self.connections.get(connection) {
                 entry.socket.set_paused(paused);
+                if !paused {
+                    self.asks.resumed.push(connection);
+                }
             }
         }
     }

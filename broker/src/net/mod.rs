@@ -10,7 +10,7 @@
 //! * [`driver`]: one shard, without any waiting: what happens in which order.
 //! * [`plane`]: the glommio tasks of an executor that wait for sockets, completions, time and messages.
 //!
-//! Everything of one executor happens on its thread. A connection that is silent costs its task and its socket, no buffer:
+//! Everything of one executor happens on its thread. A connection that is silent costs its socket and little more, no buffer:
 //! all connections are received into one.
 
 pub mod clock;
@@ -20,6 +20,7 @@ mod link;
 pub mod listen;
 pub mod plane;
 mod signal;
+mod sockets;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,9 @@
 //! The glommio tasks of one executor: what waits for sockets, completed operations, time and messages.
 //!
-//! Per listener a task that accepts; per connection one that receives, and one that sends only while the kernel takes
-//! nothing; per shard one for the turn and one for the time; per executor one for the ring's event descriptor, which other
-//! threads raise too. **A turn runs behind everything that was ready when it was asked for**, so what arrived together is
+//! Per listener a task that accepts; per connection one that sends while the kernel takes nothing; per shard one for the
+//! turn and one for the time; per executor one for the ring's event descriptor, which other threads raise too. What
+//! arrives is received by a task per connection, which glommio wakes, or by the executor's one, which the ring tells
+//! (`sockets`). **A turn runs behind everything that was ready when it was asked for**, so what arrived together is
 //! committed together.
 
 use std::cell::{Cell, RefCell};
@@ -20,12 +21,13 @@ use super::clock::now;
 use super::driver::{Asks, Counts, Driver, Ended};
 use super::link::Link;
 use super::signal::Signal;
+use super::sockets::SocketTable;
 use crate::disk::Completion;
-use crate::disk::ring::{RingDisk, ShardSlot, handover};
+use crate::disk::ring::{RingDisk, ShardSlot, Waiter, handover};
 use crate::shard::io::{ConnectionId, ControlInput, ControlOutput, Fatal, Input};
 
 /// Bytes received from a connection before others have their turn; also the size of the one buffer of an executor.
-const RECEIVE_BYTES_MAX: usize = 256 << 10;
+pub(super) const RECEIVE_BYTES_MAX: usize = 256 << 10;
 
 /// How long accepting rests when the process has no descriptor left.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -76,17 +78,28 @@ pub struct Start<M> {
     pub connection_count_max: usize,
 }
 
-struct Plane<M> {
-    ring: RefCell<RingDisk>,
-    shards: Vec<Shard<M>>,
+/// Who says that a connection has something to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiving {
+    /// glommio, to a task of the connection.
+    Glommio,
+    /// The disk's ring, to the executor's one task.
+    Ring,
+}
+
+pub(super) struct Plane<M> {
+    pub(super) ring: RefCell<RingDisk>,
+    pub(super) shards: Vec<Shard<M>>,
     outside: Rc<dyn Outside<M>>,
-    buffer: RefCell<Box<[u8]>>,
+    pub(super) buffer: RefCell<Box<[u8]>>,
+    /// When the ring tells.
+    pub(super) sockets: Option<SocketTable>,
     completions: RefCell<Vec<(ShardSlot, Completion)>>,
     ended: Signal,
 }
 
-struct Shard<M> {
-    driver: RefCell<Driver<M, Link>>,
+pub(super) struct Shard<M> {
+    pub(super) driver: RefCell<Driver<M, Link>>,
     slot: ShardSlot,
     turn: Signal,
     time: Signal,
@@ -103,6 +116,7 @@ pub async fn serve<M: StepMachine + 'static>(
     ring: RingDisk,
     starts: Vec<Start<M>>,
     outside: Rc<dyn Outside<M>>,
+    receiving: Receiving,
 ) -> io::Result<()> {
     let waiter = ring.wake().waiter()?;
     let mut listeners = Vec::new();
@@ -123,6 +137,7 @@ pub async fn serve<M: StepMachine + 'static>(
         shards,
         outside,
         buffer: RefCell::new(vec![0; RECEIVE_BYTES_MAX].into_boxed_slice()),
+        sockets: (receiving == Receiving::Ring).then(SocketTable::default),
         completions: RefCell::default(),
         ended: Signal::default(),
     });
@@ -135,19 +150,7 @@ pub async fn serve<M: StepMachine + 'static>(
         tasks.push((index, glommio::spawn_local(Rc::clone(&plane).accept(index, listener))));
     }
     let publisher = glommio::spawn_local(Rc::clone(&plane).publish());
-    let events = glommio::spawn_local({
-        let plane = Rc::clone(&plane);
-        async move {
-            loop {
-                plane.reap();
-                plane.read_mail();
-                if let Err(error) = waiter.wait().await {
-                    plane.fail(&format!("the executor's ring failed: {error}"));
-                    return;
-                }
-            }
-        }
-    });
+    let events = glommio::spawn_local(Rc::clone(&plane).events(waiter));
     for index in 0..plane.shards.len() {
         plane.tick(index);
     }
@@ -177,7 +180,11 @@ impl<M: StepMachine + 'static> Plane<M> {
     }
 
     /// Calls a shard's driver, then sees to what it asks.
-    fn call<R>(self: &Rc<Self>, index: usize, call: impl FnOnce(&mut Driver<M, Link>, &mut RingDisk) -> R) -> R {
+    pub(super) fn call<R>(
+        self: &Rc<Self>,
+        index: usize,
+        call: impl FnOnce(&mut Driver<M, Link>, &mut RingDisk) -> R,
+    ) -> R {
         let shard = &self.shards[index];
         let mut driver = shard.driver.borrow_mut();
         let result = call(&mut driver, &mut self.ring.borrow_mut());
@@ -187,7 +194,7 @@ impl<M: StepMachine + 'static> Plane<M> {
             shard.armed_boot_ns.set(at);
             shard.time.raise();
         }
-        let Asks { turn, unsent, control } = std::mem::take(driver.asks());
+        let Asks { turn, unsent, resumed, control } = std::mem::take(driver.asks());
         if let Some(ended) = driver.ended()
             && !shard.reported.replace(true)
         {
@@ -203,19 +210,42 @@ impl<M: StepMachine + 'static> Plane<M> {
         for connection in unsent {
             glommio::spawn_local(Rc::clone(self).send_rest(index, connection)).detach();
         }
+        if self.sockets.is_some() {
+            self.after_call(index, &resumed);
+        }
         for message in control {
             self.outside.control(index, message);
         }
         result
     }
 
-    /// Gives completed operations to their shards. Costs a look at memory when there are none.
-    fn reap(self: &Rc<Self>) {
+    async fn events(self: Rc<Self>, waiter: Waiter) {
+        loop {
+            let mut busy = self.reap() | self.receive_ready();
+            self.read_mail();
+            if !busy {
+                // Whatever ends from here on wakes; what has ended just before is seen by one more look.
+                self.ring.borrow_mut().set_wakeups(true);
+                busy = self.reap() | self.receive_ready();
+                if !busy && let Err(error) = waiter.wait().await {
+                    return self.fail(&format!("the executor's ring failed: {error}"));
+                }
+                self.ring.borrow_mut().set_wakeups(self.sockets.is_none());
+            }
+            if busy {
+                glommio::executor().yield_now().await;
+            }
+        }
+    }
+
+    /// Gives completed operations to their shards; true when there were any. Costs a look at memory when there are none.
+    pub(super) fn reap(self: &Rc<Self>) -> bool {
         let mut completions = std::mem::take(&mut *self.completions.borrow_mut());
         if let Err(error) = self.ring.borrow_mut().reap(&mut completions) {
             self.fail(&format!("the disk ring failed: {error}"));
         }
-        if !completions.is_empty() {
+        let any = !completions.is_empty();
+        if any {
             let now = now();
             for (slot, completion) in completions.drain(..) {
                 if let Some(index) = self.shards.iter().position(|shard| shard.slot == slot) {
@@ -224,6 +254,7 @@ impl<M: StepMachine + 'static> Plane<M> {
             }
         }
         *self.completions.borrow_mut() = completions;
+        any
     }
 
     fn read_mail(self: &Rc<Self>) {
@@ -242,7 +273,7 @@ impl<M: StepMachine + 'static> Plane<M> {
     }
 
     /// The end of every shard of this executor.
-    fn fail(self: &Rc<Self>, reason: &str) {
+    pub(super) fn fail(self: &Rc<Self>, reason: &str) {
         for index in 0..self.shards.len() {
             self.call(index, |driver, _| driver.end(Ended::Failed(Fatal(reason.to_owned()))));
         }
@@ -308,7 +339,11 @@ impl<M: StepMachine + 'static> Plane<M> {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "a connection that waits for small replies");
             }
-            let link = Link::new(stream);
+            if self.sockets.is_some() {
+                self.open_watched(index, stream, peer);
+                continue;
+            }
+            let link = Link::new(stream, None);
             let opened = self.call(index, |driver, ring| driver.open(now(), link.clone(), peer.into(), ring));
             if let Some(connection) = opened {
                 glommio::spawn_local(Rc::clone(&self).receive(index, connection, link)).detach();

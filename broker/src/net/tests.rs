@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::StepMachine;
 use super::driver::{Counts, Ended};
 use super::listen::listen;
-use super::plane::{Mail, Outside, Start, serve};
+use super::plane::{Mail, Outside, Receiving, Start, serve};
 use crate::disk::BlockPool;
 use crate::disk::ring::{Access, RingDisk, RingOptions, WakeHandle};
 use crate::now::Now;
@@ -134,7 +134,7 @@ struct Running {
     directory: tempfile::TempDir,
 }
 
-fn run(shard_count: usize, connection_count_max: usize) -> Running {
+fn run(shard_count: usize, connection_count_max: usize, receiving: Receiving) -> Running {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_owned();
     let (mail, letters) = channel();
@@ -155,7 +155,7 @@ fn run(shard_count: usize, connection_count_max: usize) -> Running {
             }
             ready.send((addresses, ring.wake().handle())).expect("the test waits");
             let outside = Test { mail: RefCell::new(letters), heard: heard_by };
-            serve(ring, starts, Rc::new(outside)).await.expect("serves");
+            serve(ring, starts, Rc::new(outside), receiving).await.expect("serves");
         });
     });
     let (addresses, wake) = started.recv().expect("starts");
@@ -190,9 +190,8 @@ fn ask(stream: &mut TcpStream, text: &str) -> String {
     String::from_utf8_lossy(&buffer[..count]).into_owned()
 }
 
-#[test]
-fn bytes_turns_and_ticks_reach_the_shard_and_its_answers_the_client() {
-    let running = run(1, 10);
+fn bytes_turns_and_ticks_reach_the_shard_and_its_answers_the_client(receiving: Receiving) {
+    let running = run(1, 10, receiving);
     let mut client = running.connect(0);
     assert_eq!(ask(&mut client, "hello"), "hello");
     assert_eq!(ask(&mut client, "turn"), "turned");
@@ -210,9 +209,8 @@ fn bytes_turns_and_ticks_reach_the_shard_and_its_answers_the_client() {
     assert!(matches!(heard.last(), Some(Heard::Ended(0, Ended::Stopped))), "{heard:?}");
 }
 
-#[test]
-fn output_that_the_kernel_does_not_take_arrives_whole_and_in_order_and_is_drained_once() {
-    let running = run(1, 10);
+fn output_that_the_kernel_does_not_take_arrives_whole_and_in_order_and_is_drained_once(receiving: Receiving) {
+    let running = run(1, 10, receiving);
     let mut client = running.connect(0);
     client.write_all(b"big").expect("sends");
     std::thread::sleep(Duration::from_millis(50));
@@ -225,9 +223,8 @@ fn output_that_the_kernel_does_not_take_arrives_whole_and_in_order_and_is_draine
     running.stop();
 }
 
-#[test]
-fn paused_connection_is_not_read_until_resumed() {
-    let running = run(1, 10);
+fn paused_connection_is_not_read_until_resumed(receiving: Receiving) {
+    let running = run(1, 10, receiving);
     let mut client = running.connect(0);
     client.write_all(b"pause").expect("sends");
     std::thread::sleep(Duration::from_millis(10));
@@ -238,9 +235,8 @@ fn paused_connection_is_not_read_until_resumed() {
     running.stop();
 }
 
-#[test]
-fn panic_ends_one_shard_and_its_port_while_its_neighbour_serves_on() {
-    let running = run(2, 10);
+fn panic_ends_one_shard_and_its_port_while_its_neighbour_serves_on(receiving: Receiving) {
+    let running = run(2, 10, receiving);
     let (mut first, mut second) = (running.connect(1), running.connect(0));
     assert_eq!(ask(&mut second, "hello"), "hello");
     first.write_all(b"panic").expect("sends");
@@ -256,9 +252,8 @@ fn panic_ends_one_shard_and_its_port_while_its_neighbour_serves_on() {
     running.stop();
 }
 
-#[test]
-fn connection_beyond_the_bound_is_closed_and_counted() {
-    let running = run(1, 2);
+fn connection_beyond_the_bound_is_closed_and_counted(receiving: Receiving) {
+    let running = run(1, 2, receiving);
     let mut kept = [running.connect(0), running.connect(0)];
     for client in &mut kept {
         assert_eq!(ask(client, "hello"), "hello");
@@ -271,11 +266,31 @@ fn connection_beyond_the_bound_is_closed_and_counted() {
     running.stop();
 }
 
-#[test]
-fn messages_of_other_threads_wake_a_sleeping_executor() {
-    let running = run(1, 10);
+fn messages_of_other_threads_wake_a_sleeping_executor(receiving: Receiving) {
+    let running = run(1, 10, receiving);
     running.send(Mail::Control(ControlInput::ReportTopics));
     let answered = running.heard.iter().find(|heard| matches!(heard, Heard::Control(..)));
     assert!(matches!(answered, Some(Heard::Control(0, ControlOutput::Topics(topics))) if topics.is_empty()));
     running.stop();
+}
+
+/// Every claim holds whoever says that there is something to receive.
+macro_rules! with_both {
+    ($($claim:ident)*) => {
+        mod by_glommio {
+            $(#[test] fn $claim() { super::$claim(super::Receiving::Glommio); })*
+        }
+        mod by_ring {
+            $(#[test] fn $claim() { super::$claim(super::Receiving::Ring); })*
+        }
+    };
+}
+
+with_both! {
+    bytes_turns_and_ticks_reach_the_shard_and_its_answers_the_client
+    output_that_the_kernel_does_not_take_arrives_whole_and_in_order_and_is_drained_once
+    paused_connection_is_not_read_until_resumed
+    panic_ends_one_shard_and_its_port_while_its_neighbour_serves_on
+    connection_beyond_the_bound_is_closed_and_counted
+    messages_of_other_threads_wake_a_sleeping_executor
 }

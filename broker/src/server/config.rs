@@ -165,11 +165,6 @@ impl Config {
         if let Some((setting, name)) = names.iter().find(|(_, name)| !is_name(name)) {
             return Err(format!("{setting} {name:?} must be 1 to 100 letters, digits, '-', '_' or '.'"));
         }
-        if self.data_plane == DataPlane::Ring {
-            return Err(
-                "--data-plane ring is not built yet: use auto or glommio (the log is on a ring with either)".into()
-            );
-        }
         if let Some(count) = self.shards {
             if count == 0 || count > SHARD_COUNT_MAX {
                 return Err(format!("--shards must be from 1 to {SHARD_COUNT_MAX}, not {count}"));
@@ -238,7 +233,6 @@ mod tests {
         let wrong = [
             Config { name: "a b".into(), ..config() },
             Config { cluster: String::new(), ..config() },
-            Config { data_plane: DataPlane::Ring, ..config() },
             Config { shards: Some(0), ..config() },
             Config { shards: Some(10), listen: ([127, 0, 0, 1], 65530).into(), ..config() },
             Config { alignment_bytes: Some(1024), ..config() },

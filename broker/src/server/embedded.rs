@@ -7,7 +7,7 @@ use std::sync::mpsc::RecvError;
 
 use ringmq_proto::message::Host;
 
-use super::config::{Config, Flush};
+use super::config::{Config, DataPlane, Flush};
 use super::error::StartError;
 use super::executor::{self, Executor, ExecutorPlan, ShardPlan, random};
 use super::machine;
@@ -18,7 +18,7 @@ use crate::disk::probe;
 use crate::disk::ring::RingOptions;
 use crate::net::driver::Ended;
 use crate::net::listen::{VIP_PORT_DISTANCE, listen};
-use crate::net::plane::Mail;
+use crate::net::plane::{Mail, Receiving};
 use crate::shard::limits::Limits;
 use crate::shard::settings::Settings;
 use crate::store::{FlushMode, Retention, StoreOptions};
@@ -145,8 +145,17 @@ fn start_executors(
 ) -> Result<Vec<Executor>, StartError> {
     let executor_count = if config.cores.is_empty() { plans.len() } else { config.cores.len().min(plans.len()) };
     let ring = RingOptions { helper_cores: helper_cores.to_vec(), flush: config.flush_method };
+    let receiving = match config.data_plane {
+        DataPlane::Ring => Receiving::Ring,
+        DataPlane::Auto | DataPlane::Glommio => Receiving::Glommio,
+    };
     let mut executors: Vec<ExecutorPlan> = (0..executor_count)
-        .map(|index| ExecutorPlan { core: config.cores.get(index).copied(), ring: ring.clone(), shards: Vec::new() })
+        .map(|index| ExecutorPlan {
+            receiving,
+            core: config.cores.get(index).copied(),
+            ring: ring.clone(),
+            shards: Vec::new(),
+        })
         .collect();
     for (index, plan) in plans.into_iter().enumerate() {
         executors[index % executor_count].shards.push(plan);

@@ -20,7 +20,7 @@ use crate::disk::{BLOCK_ALIGNMENT_BYTES, BlockPool};
 use crate::net::StepMachine;
 use crate::net::clock::now;
 use crate::net::driver::{Counts, Ended};
-use crate::net::plane::{Mail, Outside, Start, serve};
+use crate::net::plane::{Mail, Outside, Receiving, Start, serve};
 use crate::now::Now;
 use crate::shard::Shard;
 use crate::shard::io::{ConnectionId, ControlOutput, Effects, Fatal, Input, Output};
@@ -53,6 +53,7 @@ pub(super) struct ShardPlan {
 
 /// A thread and what it runs.
 pub(super) struct ExecutorPlan {
+    pub(super) receiving: Receiving,
     pub(super) core: Option<usize>,
     pub(super) ring: RingOptions,
     pub(super) shards: Vec<ShardPlan>,
@@ -100,6 +101,7 @@ fn run(
         }
     };
     executor.run(async move {
+        let receiving = plan.receiving;
         let names = plan.shards.iter().map(|shard| (shard.index, shard.settings.broker_name.clone())).collect();
         let recovered = recover(plan);
         let (ring, starts) = match recovered {
@@ -118,7 +120,7 @@ fn run(
         for (index, _) in &process.shards {
             hub.attach(*index as usize, ring.wake().handle());
         }
-        if let Err(error) = serve(ring, starts, Rc::clone(&process) as Rc<dyn Outside<Shard>>).await {
+        if let Err(error) = serve(ring, starts, Rc::clone(&process) as Rc<dyn Outside<Shard>>, receiving).await {
             let ended = Ended::Failed(Fatal(format!("the executor could not serve: {error}")));
             (0..process.shards.len()).for_each(|shard| process.ended(shard, &ended));
         }
