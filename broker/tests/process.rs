@@ -99,7 +99,8 @@ fn acknowledged_messages_survive_kill_9_and_a_clean_stop_leaves_with_0() {
     let name_server = name_server();
     let name_servers = name_server.addr.to_string();
     let flags = ["--namesrv", &name_servers, "--shards", "2", "--ops", "127.0.0.1:0"];
-    let mut process = Process::start(directory.path(), &flags);
+    // The other data plane than the one that goes on below.
+    let mut process = Process::start(directory.path(), &[&flags[..], &["--data-plane", "glommio"]].concat());
     assert_eq!(process.ready.split(' ').count(), 5, "two shards and the operations port: {}", process.ready);
     block_on(send(&name_servers, 0));
     process.signal(rustix::process::Signal::KILL);

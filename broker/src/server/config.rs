@@ -28,9 +28,9 @@ pub enum DataPlane {
     /// The best that is built.
     #[default]
     Auto,
-    /// Sockets and log on one ring.
+    /// One ring carries the log and says which sockets have something to receive.
     Ring,
-    /// glommio's sockets, the log on a ring of its own.
+    /// glommio's sockets, with a task each; the log on a ring of its own.
     Glommio,
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::Read;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -76,9 +77,23 @@ pub(super) fn spawn(plan: ExecutorPlan, hub: Arc<Hub>) -> Result<Executor, Start
     let name = format!("shard-{}", plan.shards[0].index);
     let thread = thread::Builder::new()
         .name(name)
-        .spawn(move || run(plan, &hub, &say_recovered, &may_go))
+        .spawn(move || {
+            let shards: Vec<_> =
+                plan.shards.iter().map(|shard| (shard.index, shard.settings.broker_name.clone())).collect();
+            let run = AssertUnwindSafe(|| run(plan, &hub, &say_recovered, &may_go));
+            catch_unwind(run).unwrap_or_else(|_| died(&hub, shards))
+        })
         .map_err(StartError::io("starting a thread"))?;
     Ok(Executor { thread, recovered, go })
+}
+
+/// A panic outside of any shard takes all shards of its executor along, and the rest of the process must hear of it.
+fn died(hub: &Hub, shards: Vec<(u32, String)>) -> Vec<(String, Ended)> {
+    let ended = Ended::Failed(Fatal("its executor has panicked".into()));
+    for (shard, _) in &shards {
+        hub.tell(Event::Ended { shard: *shard as usize, ended: ended.clone() });
+    }
+    shards.into_iter().map(|(_, name)| (name, ended.clone())).collect()
 }
 
 fn run(
