@@ -272,6 +272,8 @@ impl Index {
             }
             if merge.writer.is_done() {
                 let merge = self.merges.remove(index);
+                // What was read ahead of queues that turned out to be removed may still be on its way.
+                self.orphans.extend(merge.in_flight());
                 let remove = merge.inputs().collect();
                 let add = Some(Rc::new(merge.writer.into_run()));
                 self.installer.push(Edit { add, remove, covered: None });
