@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ringmq_proto::remoting::route::{ClusterInfo, MASTER_ID, PERM_READ, PERM_WRITE, TopicRoute};
 
@@ -11,6 +12,9 @@ use crate::name_server::NameServers;
 
 /// Queues of one topic over all brokers. When reached: the route is refused; a wrong number must not become memory.
 const TOPIC_QUEUE_COUNT_MAX: usize = 1 << 20;
+
+/// For how long a route may be used again by readers: when a broker restarts, all its queues ask for the same one.
+const ROUTE_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// The queues of a topic on one master.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +45,21 @@ pub struct Broker {
 pub(crate) struct Cluster {
     name_servers: NameServers,
     links: Mutex<HashMap<Arc<str>, Arc<Link>>>,
+    /// Recent routes by topic. Held while one is asked for, so that those who want the same wait for it.
+    routes: tokio::sync::Mutex<HashMap<Arc<str>, Recent>>,
 }
+
+/// A route, and when it was asked for.
+type Recent = (Instant, Arc<[BrokerQueues]>);
 
 impl Cluster {
     /// The cluster of `address;address;…`.
     pub(crate) fn new(name_servers: &str) -> Result<Self> {
-        Ok(Self { name_servers: NameServers::parse(name_servers)?, links: Mutex::default() })
+        Ok(Self {
+            name_servers: NameServers::parse(name_servers)?,
+            links: Mutex::default(),
+            routes: Default::default(),
+        })
     }
 
     /// The link to `address`: the same one for all who ask.
@@ -59,6 +72,18 @@ impl Cluster {
     pub(crate) async fn route(&self, topic: &str) -> Result<Vec<BrokerQueues>> {
         let route = self.name_servers.route(topic).await?;
         master_queues(topic, &route)
+    }
+
+    /// As [`Self::route`], but not asked for again within a second.
+    pub(crate) async fn recent_route(&self, topic: &Arc<str>) -> Result<Arc<[BrokerQueues]>> {
+        let mut routes = self.routes.lock().await;
+        routes.retain(|_, (asked_at, _)| asked_at.elapsed() < ROUTE_AGE_MAX);
+        if let Some((_, route)) = routes.get(topic) {
+            return Ok(Arc::clone(route));
+        }
+        let route: Arc<[BrokerQueues]> = self.route(topic).await?.into();
+        routes.insert(Arc::clone(topic), (Instant::now(), Arc::clone(&route)));
+        Ok(route)
     }
 
     /// All brokers, by cluster and name.

@@ -344,3 +344,34 @@ async fn many_enqueued_messages_are_all_stored_once_and_in_order_per_key() {
     assert!(consumer.poll(SHORT).await.expect("no error").is_empty(), "nothing was stored twice");
     end(broker).await;
 }
+
+/// Run it alone and optimised: `cargo test --release -p ringmq-client --test end_to_end -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement, not for a shared machine"]
+async fn a_producer_and_a_consumer_carry_ten_byte_messages() {
+    const COUNT: usize = 1_000_000;
+    let world = World::new();
+    let broker = world.broker("broker-a", 1, None).await;
+    world.topic("T", 8).await;
+    let producer = world.producer_with(ProducerConfig { in_flight_bytes_max: 512 << 20, ..ProducerConfig::default() });
+    let started = std::time::Instant::now();
+    let enqueue = |_| producer.enqueue(OutgoingMessage::new("T", "0123456789"));
+    let pending: Vec<_> = (0..COUNT).map(enqueue).collect::<Result<_, _>>().expect("room");
+    for pending in pending {
+        pending.await.expect("stored");
+    }
+    println!("sent: {:.0} messages/s", COUNT as f64 / started.elapsed().as_secs_f64());
+    let consumer = world.reading("G", "T").await;
+    let started = std::time::Instant::now();
+    assert_eq!(take(&consumer, COUNT).await.len(), COUNT);
+    println!("received: {:.0} messages/s", COUNT as f64 / started.elapsed().as_secs_f64());
+    let mut latencies = Vec::new();
+    for _ in 0..2_000 {
+        let started = std::time::Instant::now();
+        producer.send(OutgoingMessage::new("T", "0123456789")).await.expect("stored");
+        latencies.push(started.elapsed());
+    }
+    latencies.sort();
+    println!("one by one: p50 {:?}, p99 {:?}", latencies[1_000], latencies[1_980]);
+    end(broker).await;
+}

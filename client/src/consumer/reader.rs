@@ -141,12 +141,12 @@ impl Reader {
     }
 
     async fn open_anew(&self, deadline: Instant) -> Result<Open> {
-        let topic = &*self.queue.topic;
-        let route = self.cluster.route(topic).await?;
+        let topic = &self.queue.topic;
+        let route = self.cluster.recent_route(topic).await?;
         let broker = route.iter().find(|broker| broker.broker_name == self.queue.broker_name);
         let no_route = || {
             let remark = format!("broker {} does not have it", self.queue.broker_name);
-            Error::NoRoute { topic: topic.to_owned(), remark }
+            Error::NoRoute { topic: topic.to_string(), remark }
         };
         let link = self.cluster.link(&broker.ok_or_else(no_route)?.address);
         let generation = link.ready().await?;

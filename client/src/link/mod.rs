@@ -8,30 +8,17 @@
 //! back-off has passed (callers go to another broker meanwhile), then tries again. Every connection has a *generation*:
 //! handles opened on one mean nothing on the next.
 
+mod task;
+
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ringmq_proto::code::Code;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::connection::{Connection, Event, RequestError, RequestId, SendItem, SendOptions, SendResult};
 use crate::error::{Error, Result};
-
-/// How long connecting and the exchange of hellos may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How often it is looked for requests whose time is over: the resolution of all timeouts.
-const EXPIRY_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Back-off after the first failure; doubles up to the largest.
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(3);
-
-/// Bytes that one read of the socket takes at most.
-const RECEIVE_SIZE_BYTES: usize = 256 << 10;
 
 /// What came of a send frame.
 #[derive(Debug)]
@@ -116,7 +103,7 @@ impl Link {
             wake: Notify::new(),
             status: watch::Sender::new(Status::Idle),
         });
-        tokio::spawn(serve(Arc::clone(&link)));
+        tokio::spawn(task::serve(Arc::clone(&link)));
         link
     }
 
@@ -381,130 +368,4 @@ fn read_reply<T>(address: &Arc<str>, event: Event<'_>, read: impl FnOnce(Event<'
 fn next_generation() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-}
-
-/// The task of a link: connects when wanted, serves, backs off.
-async fn serve(link: Arc<Link>) {
-    let mut backoff = BACKOFF_MIN;
-    while !link.is_closed() {
-        if !matches!(*link.status.borrow(), Status::Connecting) {
-            link.wake.notified().await;
-            continue;
-        }
-        let error = match connect(&link).await {
-            Ok(stream) => {
-                let (error, was_ready) = run(&link, stream).await;
-                if was_ready {
-                    backoff = BACKOFF_MIN;
-                }
-                error
-            }
-            Err(error) => error,
-        };
-        tracing::debug!(address = %link.address, %error, "connection ended");
-        link.set_status(Status::Failed { error: error.clone(), retry_at: Instant::now() + backoff });
-        link.reset(&error);
-        backoff = (backoff * 2).min(BACKOFF_MAX);
-    }
-    link.reset(&Error::Closed);
-}
-
-async fn connect(link: &Link) -> Result<TcpStream> {
-    let error = |source: io::Error| Error::Connect { address: Arc::clone(&link.address), source: source.into() };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&*link.address)).await;
-    let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(error)?;
-    stream.set_nodelay(true).map_err(error)?;
-    // On one machine, a port of the ephemeral range that nobody listens on may be connected with itself, which moreover
-    // keeps a broker that restarts from listening there.
-    if stream.local_addr().map_err(error)? == stream.peer_addr().map_err(error)? {
-        return Err(error(io::ErrorKind::ConnectionRefused.into()));
-    }
-    Ok(stream)
-}
-
-/// Serves one connection to its end: why it ended, and whether it was ever ready.
-async fn run(link: &Link, stream: TcpStream) -> (Error, bool) {
-    let hello_deadline = Instant::now() + CONNECT_TIMEOUT;
-    let mut socket = Socket::new(stream);
-    let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
-    expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let is_ready = matches!(*link.status.borrow(), Status::Ready { .. });
-        if link.is_closed() {
-            return (Error::Closed, is_ready);
-        }
-        if !is_ready && Instant::now() >= hello_deadline {
-            let source = Arc::new(io::Error::new(io::ErrorKind::TimedOut, "no hello: is it a RingMQ broker?"));
-            return (Error::Connect { address: Arc::clone(&link.address), source }, false);
-        }
-        let step = tokio::select! {
-            step = socket.step(link) => step,
-            () = link.wake.notified() => Ok(()),
-            _ = expiry.tick() => match link.expire() {
-                // Nothing at all came since a request that is overdue: the other side may be gone without a word.
-                Some(since) if socket.heard_at < since => Err(link.disconnected(io::ErrorKind::TimedOut.into())),
-                _ => Ok(()),
-            }
-        };
-        if let Err(error) = step {
-            return (error, is_ready);
-        }
-    }
-}
-
-/// The socket and what is between it and the connection.
-struct Socket {
-    stream: TcpStream,
-    /// Taken from the connection; `written` bytes of it are with the system.
-    output: Vec<u8>,
-    written: usize,
-    input: Vec<u8>,
-    /// When something was received last.
-    heard_at: Instant,
-}
-
-impl Socket {
-    fn new(stream: TcpStream) -> Self {
-        let input = vec![0; RECEIVE_SIZE_BYTES];
-        Self { stream, output: Vec::new(), written: 0, input, heard_at: Instant::now() }
-    }
-
-    /// Waits for the socket and does what it is ready for. Nothing is lost when it is dropped while it waits.
-    async fn step(&mut self, link: &Link) -> Result<()> {
-        self.write(link)?;
-        let is_blocked = self.written < self.output.len();
-        let interest = if is_blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let ready = self.stream.ready(interest).await.map_err(|error| link.disconnected(error))?;
-        if ready.is_readable() {
-            match self.stream.try_read(&mut self.input) {
-                Ok(0) => return Err(link.disconnected(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => {
-                    self.heard_at = Instant::now();
-                    link.received(&self.input[..count])?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(link.disconnected(error)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes until everything is written or the socket is full.
-    fn write(&mut self, link: &Link) -> Result<()> {
-        loop {
-            if self.written == self.output.len() {
-                self.output.clear();
-                self.written = 0;
-                link.lock().connection.swap_output(&mut self.output);
-                if self.output.is_empty() {
-                    return Ok(());
-                }
-            }
-            match self.stream.try_write(&self.output[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(link.disconnected(error)),
-            }
-        }
-    }
 }
