@@ -5,6 +5,7 @@
 //! order; after the last, the memory is back in the pool.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::rc::{Rc, Weak};
@@ -21,11 +22,47 @@ const _: () = assert!(align_of::<Page>() == BLOCK_ALIGNMENT_BYTES && size_of::<P
 
 type Memory = Box<[Page]>;
 
+/// Unused blocks of one size.
+#[derive(Default)]
+struct Class {
+    memories: Vec<Memory>,
+    /// The pool's count of takes when one of this size was last asked for.
+    asked_at: u64,
+}
+
 #[derive(Default)]
 struct Free {
-    memories: Vec<Memory>,
+    /// By pages.
+    classes: BTreeMap<usize, Class>,
+    asked_count: u64,
     bytes: usize,
     bytes_max: usize,
+}
+
+impl Free {
+    fn take(&mut self, page_count: usize) -> Option<Memory> {
+        self.asked_count += 1;
+        let class = self.classes.entry(page_count).or_default();
+        class.asked_at = self.asked_count;
+        let memory = class.memories.pop()?;
+        self.bytes -= page_count * BLOCK_ALIGNMENT_BYTES;
+        Some(memory)
+    }
+
+    /// Keeps a block for the next taker. Sizes that nobody has asked for for the longest time make room.
+    fn give(&mut self, memory: Memory) {
+        let size_bytes = memory.len() * BLOCK_ALIGNMENT_BYTES;
+        while self.bytes + size_bytes > self.bytes_max {
+            let others = self.classes.iter().filter(|(pages, _)| **pages != memory.len());
+            let Some((&pages, _)) = others.min_by_key(|(_, class)| class.asked_at) else { return };
+            match self.classes.get_mut(&pages).and_then(|class| class.memories.pop()) {
+                Some(_) => self.bytes -= pages * BLOCK_ALIGNMENT_BYTES,
+                None => drop(self.classes.remove(&pages)),
+            }
+        }
+        self.bytes += size_bytes;
+        self.classes.entry(memory.len()).or_default().memories.push(memory);
+    }
 }
 
 /// Where blocks come from and go back to. Keeps at most `idle_bytes_max` of unused memory; the rest is freed.
@@ -37,22 +74,14 @@ pub struct BlockPool {
 impl BlockPool {
     /// A pool that keeps up to `idle_bytes_max` bytes of unused blocks for the next taker.
     pub fn new(idle_bytes_max: usize) -> Self {
-        Self { free: Rc::new(RefCell::new(Free { memories: Vec::new(), bytes: 0, bytes_max: idle_bytes_max })) }
+        Self { free: Rc::new(RefCell::new(Free { bytes_max: idle_bytes_max, ..Free::default() })) }
     }
 
     /// A block of at least `size_bytes`, rounded up to whole pages of 4 KiB. Its content is unspecified (zero when new, old
     /// when reused): the owner writes before it reads.
     pub fn take(&self, size_bytes: usize) -> BlockMut {
         let page_count = size_bytes.div_ceil(BLOCK_ALIGNMENT_BYTES).max(1);
-        let reused = {
-            let mut free = self.free.borrow_mut();
-            let found = free.memories.iter().rposition(|memory| memory.len() == page_count);
-            found.map(|index| {
-                let memory = free.memories.swap_remove(index);
-                free.bytes -= memory.len() * BLOCK_ALIGNMENT_BYTES;
-                memory
-            })
-        };
+        let reused = self.free.borrow_mut().take(page_count);
         let memory = reused.unwrap_or_else(|| vec![Page([0; BLOCK_ALIGNMENT_BYTES]); page_count].into_boxed_slice());
         BlockMut { memory, home: Rc::downgrade(&self.free) }
     }
@@ -104,14 +133,8 @@ impl DerefMut for BlockMut {
 
 impl Drop for BlockMut {
     fn drop(&mut self) {
-        let Some(home) = self.home.upgrade() else {
-            return;
-        };
-        let mut free = home.borrow_mut();
-        let size_bytes = self.memory.len() * BLOCK_ALIGNMENT_BYTES;
-        if free.bytes + size_bytes <= free.bytes_max {
-            free.bytes += size_bytes;
-            free.memories.push(std::mem::take(&mut self.memory));
+        if let Some(home) = self.home.upgrade() {
+            home.borrow_mut().give(std::mem::take(&mut self.memory));
         }
     }
 }
@@ -161,7 +184,7 @@ mod tests {
         drop(second);
         assert_eq!(pool.free.borrow().bytes, 8192);
         drop(pool.take(8192));
-        assert_eq!(pool.free.borrow().memories.len(), 1, "reused, not made anew");
+        assert_eq!(pool.free.borrow().classes[&2].memories.len(), 1, "reused, not made anew");
     }
 
     #[test]
@@ -170,5 +193,19 @@ mod tests {
         let blocks: Vec<_> = (0..4).map(|_| pool.take(4096)).collect();
         drop(blocks);
         assert_eq!(pool.free.borrow().bytes, 8192);
+    }
+
+    #[test]
+    fn size_that_nobody_asks_for_any_more_makes_room() {
+        let pool = BlockPool::new(64 << 10);
+        let old: Vec<_> = (0..16).map(|_| pool.take(4096)).collect();
+        drop(old);
+        for _ in 0..3 {
+            drop(pool.take(32 << 10));
+            drop(pool.take(16 << 10));
+        }
+        let free = pool.free.borrow();
+        assert_eq!((free.classes[&8].memories.len(), free.classes[&4].memories.len()), (1, 1));
+        assert_eq!(free.bytes, 64 << 10, "what still fits is kept");
     }
 }
