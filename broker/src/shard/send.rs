@@ -269,15 +269,21 @@ const UNSERVED_PROPERTIES: [&str; 5] =
     [names::DELAY, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, names::TIMER_DELIVER_MS, names::TRAN_MSG];
 
 /// What can be said without the queue: sizes, flags, properties. Gives the tag's hash.
-#[inline]
+#[inline(always)]
 fn check(item: &Item<'_>) -> Result<i32, Rejection> {
+    let plain =
+        item.properties.is_empty() && item.body.len() <= BODY_SIZE_BYTES_MAX && item.sys_flag & !SYS_FLAG_ALLOWED == 0;
+    if plain { Ok(0) } else { check_closely(item) }
+}
+
+fn check_closely(item: &Item<'_>) -> Result<i32, Rejection> {
     if item.body.len() > BODY_SIZE_BYTES_MAX {
         return Err(BODY_TOO_LARGE);
     }
     if item.sys_flag & !SYS_FLAG_ALLOWED != 0 {
         return Err(SYS_FLAG_ILLEGAL);
     }
-    if item.properties.is_empty() { Ok(0) } else { check_properties(item.properties) }
+    check_properties(item.properties)
 }
 
 fn check_properties(properties: &[u8]) -> Result<i32, Rejection> {
