@@ -162,7 +162,11 @@ impl Run<'_> {
         let sent = sending.join()?;
         let phase = self.sent(order.name, &board, &sent, cpu_broker_ns);
         let accounted = self.account_for(&sent);
-        watched.and(accounted)?;
+        if let Err(failure) = watched.and(accounted) {
+            // What was sent until then is still told.
+            self.outcome.send = Some(phase);
+            return Err(failure);
+        }
         Ok((phase, sent.accounts))
     }
 

@@ -132,19 +132,33 @@ impl Judge {
                 }
             }
         }
-        if !self.draining {
-            return;
+        if self.draining {
+            self.judge_later();
         }
-        for &(message, queue) in &self.sends.later {
-            let table = self.queues.get(queue.0 as usize);
-            let came = table.is_some_and(|table| {
-                table.trimmed_below > 0
-                    || table.entries.iter().any(|entry| entry.flags & DRAINED != 0 && entry.message() == message)
-            });
-            if !came {
-                let anomaly = Anomaly { queue: Some(queue), ..Anomaly::new(AnomalyKind::NeverDelivered) };
-                self.anomalies.report(anomaly.of(message));
+    }
+
+    /// What was promised for later came: the promises in order, each queue walked once.
+    fn judge_later(&mut self) {
+        let later = &mut self.sends.later;
+        later.sort_unstable_by_key(|&(message, queue)| (queue, message));
+        later.dedup();
+        let mut came = vec![false; later.len()];
+        for of_queue in later.chunk_by(|a, b| a.1 == b.1) {
+            let first = later.partition_point(|&(_, queue)| queue < of_queue[0].1);
+            let Some(table) = self.queues.get(of_queue[0].1.0 as usize) else { continue };
+            if table.trimmed_below > 0 {
+                came[first..first + of_queue.len()].fill(true);
+                continue;
             }
+            for entry in table.entries.iter().filter(|entry| entry.flags & DRAINED != 0) {
+                if let Ok(at) = of_queue.binary_search_by_key(&entry.message(), |&(message, _)| message) {
+                    came[first + at] = true;
+                }
+            }
+        }
+        for (&(message, queue), _) in later.iter().zip(&came).filter(|(_, came)| !**came) {
+            let anomaly = Anomaly { queue: Some(queue), ..Anomaly::new(AnomalyKind::NeverDelivered) };
+            self.anomalies.report(anomaly.of(message));
         }
     }
 }
