@@ -9,4 +9,5 @@ pub mod disk;
 pub mod log;
 pub mod rng;
 pub mod runner;
+pub mod scenario;
 pub mod world;

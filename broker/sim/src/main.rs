@@ -7,7 +7,8 @@
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use ringmq_broker::mutant::{self, Mutant};
-use ringmq_sim::runner::{self, Job, Summary};
+use ringmq_sim::runner::{self, Job, Kill, Summary};
+use ringmq_sim::scenario;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -49,6 +50,11 @@ enum Command {
         #[arg(long, value_parser = parse_mutant)]
         mutant: Option<Mutant>,
     },
+    /// Runs one scenario, or all of them, with both alignments.
+    Scenario {
+        /// Its name; all when left out.
+        name: Option<String>,
+    },
     /// Plants each bug in turn and counts the seeds until it is found.
     Mutants {
         /// A mutant survives when so many histories do not find it.
@@ -79,6 +85,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run { seeds, threads, violations } => run(seeds, cores(threads), violations),
         Command::Replay { seed, trace, mutant } => replay(seed, trace, mutant),
+        Command::Scenario { name } => scenarios(name.as_deref()),
         Command::Mutants { seeds_max, threads, only } => mutants(seeds_max, cores(threads), only),
     }
 }
@@ -139,28 +146,51 @@ fn replay(seed: u64, trace: bool, mutant: Option<Mutant>) -> ExitCode {
     }
 }
 
+fn scenarios(name: Option<&str>) -> ExitCode {
+    let chosen: Vec<_> = scenario::ALL.iter().filter(|(known, _)| name.is_none_or(|name| name == *known)).collect();
+    if chosen.is_empty() {
+        let known: Vec<&str> = scenario::ALL.iter().map(|(known, _)| *known).collect();
+        eprintln!("no such scenario; there are {}", known.join(", "));
+        return ExitCode::from(2);
+    }
+    quiet_panics();
+    let mut failed = 0;
+    for (name, scenario) in chosen {
+        for alignment in [512, 4096] {
+            match runner::run_scenario(*scenario, alignment, None) {
+                Ok(()) => println!("{name} at {alignment}: holds"),
+                Err(what) => {
+                    failed += 1;
+                    println!("{name} at {alignment}: DOES NOT HOLD\n{}", indent(&what));
+                }
+            }
+        }
+    }
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 fn mutants(seeds_max: u64, threads: usize, only: Option<Mutant>) -> ExitCode {
     if !mutant::PLANTABLE {
         eprintln!("this build has no mutants: cargo run --release -p ringmq-sim --features mutants -- mutants");
         return ExitCode::from(2);
     }
     quiet_panics();
-    let mut survivors = 0;
-    println!("{:<28} {:>10}  how it was found", "mutant", "seeds");
+    let (mut count, mut survivors) = (0, 0);
+    println!("{:<26} {:>8}  how it was found", "mutant", "seeds");
     for &mutant in Mutant::ALL.iter().filter(|mutant| only.is_none_or(|only| only == **mutant)) {
-        let job = Job { seeds: 0..seeds_max, threads, violations_max: 1, mutant: Some(mutant) };
-        let summary = runner::run(&job, &|_| {});
-        match summary.violations.first() {
-            Some(violation) => {
-                let what = violation.what.lines().next().unwrap_or_default();
-                println!("{:<28} {:>10}  {what}", format!("{mutant:?}"), violation.seed + 1);
-            }
-            None => {
+        let (seeds, how) = match runner::hunt(mutant, seeds_max, threads) {
+            Kill::Seeds(seeds, what) => (seeds.to_string(), what),
+            Kill::Scenario(name, what) => ("-".into(), format!("scenario {name}: {what}")),
+            Kill::Survived => {
                 survivors += 1;
-                println!("{:<28} {:>10}  SURVIVED", format!("{mutant:?}"), "-");
+                ("-".into(), "SURVIVED".into())
             }
-        }
+        };
+        let how: String = how.lines().next().unwrap_or_default().chars().take(110).collect();
+        println!("{:<26} {seeds:>8}  {how}", format!("{mutant:?}"));
+        count += 1;
     }
+    print!("{count} planted, ");
     println!("{survivors} survivors");
     if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -3,8 +3,10 @@
 //! A history ends with a verdict or with a panic (an assertion of the broker or of the simulator): both are violations, and
 //! both are reproduced by `ringmq-sim replay --seed N`.
 
+use crate::scenario::{self, Scenario};
 use crate::world::{History, Tally, run_history};
 use ringmq_broker::mutant::Mutant;
+use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -53,12 +55,53 @@ pub fn run_seed(seed: u64, mutant: Option<Mutant>, trace: bool) -> (Tally, Optio
     match outcome {
         Ok(History { tally, violation }) => (tally, violation.map(|what| Violation { seed, what })),
         Err(payload) => {
-            let text = payload.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without text");
             let tally = Tally { histories: 1, ..Tally::default() };
-            (tally, Some(Violation { seed, what: format!("panic: {text}") }))
+            (tally, Some(Violation { seed, what: format!("panic: {}", text_of(payload.as_ref())) }))
         }
     }
+}
+
+/// Runs one scenario with one alignment.
+///
+/// # Errors
+/// What its claim says that it found.
+pub fn run_scenario(scenario: Scenario, alignment: usize, mutant: Option<Mutant>) -> Result<(), String> {
+    plant(mutant);
+    let outcome = catch_unwind(|| scenario(alignment));
+    plant(None);
+    outcome.map_err(|payload| text_of(payload.as_ref()).to_owned())
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without text")
+}
+
+/// How a planted bug was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kill {
+    /// So many random histories were needed.
+    Seeds(u64, String),
+    /// By a scenario of this name, where the histories did not find it.
+    Scenario(&'static str, String),
+    /// Nothing found it.
+    Survived,
+}
+
+/// Plants `mutant` and looks for it: in the histories of seeds below `seeds_max`, then in the scenarios.
+pub fn hunt(mutant: Mutant, seeds_max: u64, threads: usize) -> Kill {
+    let job = Job { seeds: 0..seeds_max, threads, violations_max: 1, mutant: Some(mutant) };
+    if let Some(violation) = run(&job, &|_| {}).violations.into_iter().next() {
+        return Kill::Seeds(violation.seed + 1, violation.what);
+    }
+    for (name, scenario) in scenario::ALL {
+        for alignment in [512, 4096] {
+            if let Err(what) = run_scenario(*scenario, alignment, Some(mutant)) {
+                return Kill::Scenario(name, what);
+            }
+        }
+    }
+    Kill::Survived
 }
 
 #[cfg(feature = "mutants")]

@@ -143,6 +143,7 @@ impl SimDisk {
         assert!(self.powered, "an operation is issued without power: {op:?}");
         assert!(self.in_flight.iter().all(|other| other.op.id != op.id), "operation id {:?} is in flight twice", op.id);
         self.check_alignment(&op.kind);
+        self.check_no_read_of_what_goes(&op.kind);
         // A driver may look the file up when the operation is issued or when it runs: the store must not care.
         let inode = file_of(&op.kind).filter(|_| self.rng.percent(50)).and_then(|file| self.names.get(file));
         let sequence = file_of(&op.kind).and_then(|file| self.names.get(file)).map_or(0, |i| self.files[i].sequence());
@@ -259,6 +260,14 @@ impl SimDisk {
                 assert!(aligned(*offset) && aligned(*length as u64) && *length > 0, "unaligned: {op:?}");
             }
             _ => {}
+        }
+    }
+
+    /// A segment leaves when no read of it is in flight: the read would find another segment's bytes.
+    fn check_no_read_of_what_goes(&self, op: &DiskOpKind) {
+        if let DiskOpKind::Rename { from: file @ FileName::Segment(_), .. } | DiskOpKind::Remove { file } = op {
+            let reads_it = |kind: &DiskOpKind| matches!(kind, DiskOpKind::Read { file: read, .. } if read == file);
+            assert!(!self.has_in_flight(reads_it), "{} leaves while a read of it is in flight", file.path());
         }
     }
 

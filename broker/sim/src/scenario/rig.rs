@@ -2,7 +2,7 @@
 
 use crate::disk::SimDisk;
 use crate::rng::Rng;
-use ringmq_broker::disk::{BlockPool, DiskOp};
+use ringmq_broker::disk::DiskOp;
 use ringmq_broker::now::Now;
 use ringmq_broker::store::{
     Appended, Entropy, NewMessage, OpenError, Piece, ReadOutcome, RecordSink, RecoveryReport, Refusal, SearchOutcome,
@@ -46,7 +46,7 @@ impl Rig {
             ..StoreOptions::default()
         };
         let mut rig = Self {
-            disk: SimDisk::new(Rng::new(seed), alignment, BlockPool::new(8 << 20)),
+            disk: SimDisk::new(Rng::new(seed), alignment),
             options,
             store: None,
             ops: Vec::new(),
@@ -215,6 +215,13 @@ impl Rig {
         let appended = appended.unwrap_or_else(|refusal| panic!("{refusal}"));
         self.settle();
         assert!(self.is_promised(&appended));
+    }
+
+    /// Appends a group's offset, without writing it.
+    pub fn append_offset(&mut self, group: &str, queue: QueueId, offset: u64) {
+        let (now, offset) = (self.now, QueueOffset::new(offset));
+        let appended = self.store().append_consume_offset(now, group, queue, offset);
+        let _on_its_way = appended.unwrap_or_else(|refusal| panic!("{refusal}"));
     }
 
     /// Whether a reply to this append may leave.

@@ -237,7 +237,14 @@ impl Ledger {
     }
 
     /// A commit leaves a client; gives its time. A one-way one may take effect until it has arrived.
-    pub fn commit_leaves(&mut self, producer: u32, group: u32, queue: QueueIndex, offset: u64, one_way: bool) -> u64 {
+    pub(super) fn commit_leaves(
+        &mut self,
+        producer: u32,
+        group: u32,
+        queue: QueueIndex,
+        offset: u64,
+        one_way: bool,
+    ) -> u64 {
         self.clock += 1;
         self.judge.commit(group, queue, offset, false);
         self.tried_commits.insert((group, queue, offset));
@@ -248,14 +255,14 @@ impl Ledger {
     }
 
     /// Everything that a client has sent so far has arrived (or will never).
-    pub fn all_arrived(&mut self, producer: u32) {
+    pub(super) fn all_arrived(&mut self, producer: u32) {
         self.clock += 1;
         let (clock, ours) = (self.clock, |one_way: &&mut OneWay| one_way.producer == producer);
         self.one_way.iter_mut().filter(ours).for_each(|one_way| _ = one_way.arrived.get_or_insert(clock));
     }
 
     /// A commit that left at `left` was acknowledged. One-way ones that arrived after that, or not yet, may still win.
-    pub fn commit_acknowledged(&mut self, group: u32, queue: QueueIndex, offset: u64, left: u64) {
+    pub(super) fn commit_acknowledged(&mut self, group: u32, queue: QueueIndex, offset: u64, left: u64) {
         self.judge.commit(group, queue, offset, true);
         let of_key = |one_way: &&OneWay| (one_way.group, one_way.queue) == (group, queue);
         for one_way in self.one_way.iter().filter(of_key).filter(|it| it.arrived.is_none_or(|arrived| arrived > left)) {

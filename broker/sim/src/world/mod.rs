@@ -72,6 +72,8 @@ struct World {
     /// A stop was asked for.
     stopping: bool,
     log_id: u128,
+    /// Incarnation and epoch of the last successful opening: both must rise.
+    last_start: (u32, u32),
     trace: bool,
 }
 
@@ -100,6 +102,7 @@ impl World {
             progress_ns: 0,
             stopping: false,
             log_id,
+            last_start: (0, 0),
             trace,
         }
     }
@@ -273,6 +276,13 @@ impl World {
             match started {
                 Ok(Some(report)) => {
                     self.say(|| format!("opened: {report:?}"));
+                    let start = (report.incarnation, report.epoch.get());
+                    if start.0 <= self.last_start.0 || start.1 <= self.last_start.1 {
+                        let last = self.last_start;
+                        self.ledger
+                            .wrong(|| format!("incarnation and epoch are {start:?} after a start with {last:?}"));
+                    }
+                    self.last_start = start;
                     self.machine.disk.power_left = None;
                     break;
                 }
