@@ -265,7 +265,9 @@ impl SimDisk {
 
     /// A segment leaves when no read of it is in flight: the read would find another segment's bytes.
     fn check_no_read_of_what_goes(&self, op: &DiskOpKind) {
-        if let DiskOpKind::Rename { from: file @ FileName::Segment(_), .. } | DiskOpKind::Remove { file } = op {
+        if let DiskOpKind::Rename { from: file, .. } | DiskOpKind::Remove { file } = op
+            && matches!(file, FileName::Segment(_))
+        {
             let reads_it = |kind: &DiskOpKind| matches!(kind, DiskOpKind::Read { file: read, .. } if read == file);
             assert!(!self.has_in_flight(reads_it), "{} leaves while a read of it is in flight", file.path());
         }

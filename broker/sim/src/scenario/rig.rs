@@ -131,14 +131,15 @@ impl Rig {
     /// # Errors
     /// The store's log has failed.
     pub fn run(&mut self) -> Result<(), StoreFatal> {
-        loop {
+        for _ in 0..50 {
             self.turn();
             while self.complete()? {}
             if !self.store().has_unissued() {
-                return Ok(());
+                break;
             }
             self.pass_ms(3);
         }
+        Ok(())
     }
 
     /// The same, where nothing may fail.
