@@ -49,15 +49,13 @@ pub(super) enum Completion {
 }
 
 impl Completion {
-    fn complete(self, result: Result<Vec<SendReceipt>>) {
-        // A future that was dropped does not want to know.
-        let first = |result: Result<Vec<SendReceipt>>| {
-            result.map(|receipts| receipts.into_iter().next().expect("one receipt a message"))
-        };
+    /// Tells who waits. `next` gives the result of each of the job's `count` messages in turn.
+    fn complete(self, count: usize, mut next: impl FnMut() -> Result<SendReceipt>) {
         match self {
-            Self::One(sender) => drop(sender.send(first(result))),
-            Self::Batch(sender) => drop(sender.send(result)),
-            Self::Callback(call) => call_safely(call, first(result)),
+            // A future that was dropped does not want to know.
+            Self::One(sender) => drop(sender.send(next())),
+            Self::Batch(sender) => drop(sender.send((0..count).map(|_| next()).collect())),
+            Self::Callback(call) => call_safely(call, next()),
         }
     }
 }
@@ -102,7 +100,7 @@ pub(super) struct Job {
     pub(super) is_alone: bool,
     completion: Completion,
     /// Its share of what the producer may hold.
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 impl Job {
@@ -142,7 +140,7 @@ impl Job {
         room: OwnedSemaphorePermit,
     ) -> Self {
         let Times { started, deadline, born_time_ms } = times;
-        let (failure_count, is_alone, _room) = (0, false, room);
+        let (failure_count, is_alone) = (0, false);
         Self {
             first,
             rest,
@@ -154,7 +152,7 @@ impl Job {
             failure_count,
             is_alone,
             completion,
-            _room,
+            room,
         }
     }
 
@@ -198,22 +196,25 @@ impl Job {
 
     /// It did not work out.
     pub(super) fn fail(self, error: Error) {
-        self.completion.complete(Err(error));
+        // Whoever hears of it may want the room.
+        drop(self.room);
+        self.completion.complete(1, || Err(error.clone()));
     }
 
     /// Takes its receipts off `places` and tells who waits.
     pub(super) fn succeed(self, places: &mut Places<'_>, status: Code, queue: &MessageQueue, address: &Arc<str>) {
-        let receipts: Option<Vec<SendReceipt>> = self
-            .payloads()
-            .map(|payload| {
-                let (queue_offset, position) = places.next(payload)?;
-                Some(SendReceipt { queue: queue.clone(), queue_offset, position, status, address: Arc::clone(address) })
-            })
-            .collect();
-        self.completion.complete(receipts.ok_or_else(|| Error::BadReply {
-            address: Arc::clone(address),
-            what: "fewer results than messages were sent",
-        }));
+        let count = self.count();
+        let Self { first, rest, completion, room, .. } = self;
+        drop(room);
+        let mut payloads = std::iter::once(&first).chain(&rest);
+        completion.complete(count, || {
+            let place = payloads.next().and_then(|payload| places.next(payload));
+            let (queue_offset, position) = place.ok_or_else(|| Error::BadReply {
+                address: Arc::clone(address),
+                what: "fewer results than messages were sent",
+            })?;
+            Ok(SendReceipt { queue: queue.clone(), queue_offset, position, status, address: Arc::clone(address) })
+        });
     }
 }
 
