@@ -559,9 +559,14 @@ fn open_segments<D: Disk>(
         files.push_back(Segment { start, end: start, store_time_ms_max: 0 });
     }
     let next = files.back().map_or(LogPosition::ZERO, |last| last.start.plus(size_bytes));
-    let next_ready = starts.binary_search(&next).is_ok();
+    let mut next_ready = starts.binary_search(&next).is_ok();
     let (mut spares, mut next_spare) = (Vec::new(), 0);
     for (file, size) in disk.list(Directory::Log)? {
+        // Its making was cut short: neither its size nor its zeros can be relied on.
+        if file == FileName::Segment(next) && size != size_bytes {
+            disk.execute(DiskOpKind::Remove { file })?;
+            next_ready = false;
+        }
         if let FileName::Spare(number) = file {
             next_spare = next_spare.max(number + 1);
             if size == size_bytes && spares.len() < SPARE_SEGMENT_COUNT {

@@ -426,7 +426,7 @@ impl Store {
     fn commit_of(&mut self, position: LogPosition) -> Result<Option<(LogPosition, Vec<u8>)>, Bytes> {
         let alignment = self.commits.constants().alignment_bytes as u64;
         let Some(segment) = self.segments.containing(position) else { return Ok(None) };
-        let segment_start = segment.start;
+        let (segment_start, end) = (segment.start, segment.end);
         let mut header = Vec::new();
         let mut at = position.get() / alignment * alignment;
         while at >= segment_start.get() {
@@ -437,7 +437,10 @@ impl Store {
             }
             if let Ok((found, _)) = CommitHeader::decode(&header, self.identity.log_id, start) {
                 if found.end() <= position {
-                    return Ok(None);
+                    // Below the end every byte belongs to a commit: this one's header is what cannot be read.
+                    let lost = position < end;
+                    let why = || Bytes::Damaged(format!("the commit that holds position {position} is damaged"));
+                    return if lost { Err(why()) } else { Ok(None) };
                 }
                 let mut commit = Vec::new();
                 return match self.cold_bytes(start, found.length as usize, &mut commit) {

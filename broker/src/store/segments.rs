@@ -219,9 +219,13 @@ impl Segments {
     /// that a segment was rolled to already, and not yet entered, is spoken for. With the disk full what is left is the
     /// reserve, for what must not be refused.
     pub fn may_roll(&self, privileged: bool) -> bool {
-        let coming = usize::from(!matches!(self.job, Job::Idle | Job::Create { .. }));
-        let files = usize::from(self.next_ready) + self.spares.len() + coming;
-        files > self.rolled_ahead && (privileged || !self.is_full())
+        // Segments that were rolled to and not yet entered have taken theirs.
+        if self.is_full() {
+            return privileged && self.rolled_ahead < usize::from(self.next_ready);
+        }
+        let being_made = !matches!(self.job, Job::Idle | Job::Create { .. });
+        let files = usize::from(self.next_ready) + self.spares.len() + usize::from(being_made);
+        self.rolled_ahead < files
     }
 
     /// Moves on to the next segment: positions in it may be assigned. Its file may not be ready yet.
