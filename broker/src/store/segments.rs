@@ -422,6 +422,8 @@ impl Segments {
                 self.leaving = None;
                 if let (Some(spare), Ok(_)) = (spare, &completion.result) {
                     self.spares.push(spare);
+                    // What failed before may succeed now: a log that waits for its next segment waits for this.
+                    self.retry_at_ns = 0;
                     self.recycled_count += 1;
                     self.full = false;
                     self.in_reserve = false;
