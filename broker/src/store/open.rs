@@ -460,8 +460,10 @@ fn find<D: Disk>(
     let mut reader = LogReader::new(disk, superblock.segment_size_bytes, alignment, starts.to_vec());
     // The snapshot may be younger than where the walk begins: what lies between is of the epochs of its own time.
     let known = epochs.iter().copied().filter(|line| line.start < from).collect();
-    let walked = Walk::new(&mut reader, superblock, from, known).chained_to(chain).run(&mut replay)?;
+    let mut walked = Walk::new(&mut reader, superblock, from, known).chained_to(chain).run(&mut replay)?;
     replay.state.end_replay();
+    // Segments below the trim go in any order: one that is missing there is missed by nobody.
+    walked.damaged.retain(|range| range.to > replay.state.trim());
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }
@@ -559,22 +561,25 @@ fn open_segments<D: Disk>(
         files.push_back(Segment { start, end: start, store_time_ms_max: 0 });
     }
     let next = files.back().map_or(LogPosition::ZERO, |last| last.start.plus(size_bytes));
-    let mut next_ready = starts.binary_search(&next).is_ok();
+    let mut next_ready = false;
     let (mut spares, mut next_spare) = (Vec::new(), 0);
     for (file, size) in disk.list(Directory::Log)? {
-        // Its making was cut short: neither its size nor its zeros can be relied on.
-        if file == FileName::Segment(next) && size != size_bytes {
-            disk.execute(DiskOpKind::Remove { file })?;
-            next_ready = false;
-        }
-        if let FileName::Spare(number) = file {
-            next_spare = next_spare.max(number + 1);
-            if size == size_bytes && spares.len() < SPARE_SEGMENT_COUNT {
-                spares.push(number);
-            } else {
-                disk.execute(DiskOpKind::Remove { file })?;
+        let kept = match file {
+            FileName::Segment(start) if start == next => {
+                next_ready = size == size_bytes;
+                next_ready
             }
-        }
+            FileName::Spare(number) => {
+                next_spare = next_spare.max(number + 1);
+                let kept = size == size_bytes && spares.len() < SPARE_SEGMENT_COUNT;
+                spares.extend(kept.then_some(number));
+                kept
+            }
+            _ => continue,
+        };
+        // Its making may have been cut short: a wrong size is made anew, and the right one may be in memory alone.
+        let kind = if kept { DiskOpKind::Sync { file } } else { DiskOpKind::Remove { file } };
+        disk.execute(kind)?;
     }
     disk.execute(DiskOpKind::SyncDir { directory: Directory::Log })?;
     Ok(Segments::new(&disk.pool(), size_bytes, files, next_ready, spares, next_spare))

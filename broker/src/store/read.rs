@@ -302,6 +302,9 @@ impl Store {
         };
         let (file, start, valid_end) = (segment.file(), segment.start, segment.end.since(segment.start));
         let offset = position.since(start);
+        if offset + size_bytes as u64 > valid_end {
+            return Bytes::Damaged("the record reaches beyond the end of its segment".into());
+        }
         let first = Place::of(file, offset);
         let inside = usize::try_from(offset - first.start()).expect("below the block size");
         if inside + size_bytes <= super::cache::SEGMENT_BLOCK_SIZE_BYTES {

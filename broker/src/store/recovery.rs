@@ -241,9 +241,6 @@ impl<'w, 'd, D: Disk> Walk<'w, 'd, D> {
             match self.look_ahead(at, why)? {
                 Some(resume) => {
                     self.walked.damaged.push(DamagedRange { from: at, to: resume, why });
-                    if self.segment_start(at) != self.segment_start(resume) {
-                        self.walked.segment_ends.push((self.segment_start(at), at));
-                    }
                     self.walked.end = resume;
                     self.chain = None;
                 }
