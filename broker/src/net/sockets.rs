@@ -17,6 +17,9 @@ use super::plane::{Plane, RECEIVE_BYTES_MAX};
 use crate::disk::ring::{Ready, SocketToken};
 use crate::shard::io::ConnectionId;
 
+/// Bytes received before turns, timers and messages have theirs: about as much as one commit holds.
+const PASS_BYTES_MAX: usize = 1 << 20;
+
 /// Connections that the ring watches.
 #[derive(Default)]
 pub(super) struct SocketTable {
@@ -77,24 +80,33 @@ impl<M: StepMachine + 'static> Plane<M> {
         }
     }
 
-    /// Receives from every connection that the last look at the ring named; true when there were any.
+    /// Receives from the connections that the last look at the ring named, as far as one pass goes; true when there were
+    /// any. The others come first in the next pass.
     pub(super) fn receive_ready(self: &Rc<Self>) -> bool {
         let Some(table) = &self.sockets else { return false };
         let mut ready = mem::take(&mut *table.ready.borrow_mut());
         ready.append(&mut table.again.borrow_mut());
         self.ring.borrow_mut().take_ready(&mut ready);
         let any = !ready.is_empty();
-        for ready in ready.drain(..) {
-            self.receive_one(table, ready);
+        let (mut received_bytes, mut done) = (0, 0);
+        while received_bytes < PASS_BYTES_MAX && done < ready.len() {
+            received_bytes += self.receive_one(table, ready[done]);
+            done += 1;
+        }
+        ready.drain(..done);
+        if !ready.is_empty() {
+            let mut again = table.again.borrow_mut();
+            again.splice(..0, ready.drain(..));
         }
         *table.ready.borrow_mut() = ready;
         any
     }
 
-    fn receive_one(self: &Rc<Self>, table: &SocketTable, ready: Ready) {
+    /// How many bytes there were.
+    fn receive_one(self: &Rc<Self>, table: &SocketTable, ready: Ready) -> usize {
         // A late word of a connection that is gone is nobody's.
         let Some(Entry { shard, connection, link }) = table.connections.borrow().get(&ready.token).cloned() else {
-            return;
+            return 0;
         };
         if ready.last {
             link.set_last();
@@ -102,12 +114,13 @@ impl<M: StepMachine + 'static> Plane<M> {
         if ready.unwatched && !link.is_last() {
             let watched = link.watch(&mut self.ring.borrow_mut());
             if let Err(error) = watched {
-                return self.fail(&format!("the executor's ring failed: {error}"));
+                self.fail(&format!("the executor's ring failed: {error}"));
+                return 0;
             }
         }
         if link.is_paused() {
             // Resuming looks again.
-            return;
+            return 0;
         }
         let received = link.receive_now(&mut self.buffer.borrow_mut());
         match received {
@@ -119,6 +132,7 @@ impl<M: StepMachine + 'static> Plane<M> {
                 if count == RECEIVE_BYTES_MAX || link.is_last() {
                     table.again.borrow_mut().push(Ready { unwatched: false, ..ready });
                 }
+                return count;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !ready.last => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -126,5 +140,6 @@ impl<M: StepMachine + 'static> Plane<M> {
             }
             Ok(_) | Err(_) => self.call(shard, |driver, ring| driver.hang_up(now(), connection, ring)),
         }
+        0
     }
 }
