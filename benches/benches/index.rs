@@ -244,15 +244,14 @@ fn idle_queues() {
     );
 }
 
-fn many_entries(entry_count: usize) {
-    const QUEUE_COUNT: usize = 100_000;
-    let mut bench = Bench::new(QUEUE_COUNT);
+fn many_entries(entry_count: usize, queue_count: usize) {
+    let mut bench = Bench::new(queue_count);
     let mut add_time = Duration::ZERO;
     let mut memory_max = 0;
     for _ in 0..entry_count / 64 {
         let batch: Vec<_> = (0..64)
             .map(|_| {
-                let queue = bench.random_below(QUEUE_COUNT);
+                let queue = bench.random_below(queue_count);
                 (QueueId::new(u32::try_from(queue).expect("small")), bench.entry(queue))
             })
             .collect();
@@ -268,9 +267,10 @@ fn many_entries(entry_count: usize) {
     let runs_while_adding = bench.index.run_count();
     bench.settle();
     println!(
-        "{} M entries over 100 k queues: add {:.0} ns, background {:.0} ns an entry (longest slice {:?}), {:.1} B written an \
+        "{} M entries over {} k queues: add {:.0} ns, background {:.0} ns an entry (longest slice {:?}), {:.1} B written an \
          entry, memory at most {} MiB; {} runs when the last was added, {} merged",
         entry_count / 1_000_000,
+        queue_count / 1000,
         add_time.as_secs_f64() * 1e9 / entry_count as f64,
         bench.work_time.as_secs_f64() * 1e9 / entry_count as f64,
         bench.slice_max,
@@ -340,5 +340,7 @@ fn main() {
         );
     }
     idle_queues();
-    many_entries(millions * 1_000_000);
+    for queue_count in [100_000, 1_000_000] {
+        many_entries(millions * 1_000_000, queue_count);
+    }
 }
