@@ -18,6 +18,7 @@ mod op;
 mod sockets;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod wake;
 
 use std::collections::VecDeque;
@@ -32,10 +33,11 @@ use self::op::{Op, Step, Work};
 use self::sockets::Sockets;
 use super::OpId;
 use super::probe::FlushMethod;
-use super::{BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName};
+use super::{BlockPool, Completion, Directory, DiskDone, DiskError, DiskOp, DiskOpKind, FileName};
 
 pub use self::files::{Access, OpenDirectoryError};
 pub use self::sockets::{Ready, SocketToken};
+pub use self::waiting::ShardDisk;
 pub use self::wake::{Waiter, Wake, WakeHandle};
 
 /// Submission entries. Each operation needs at most two; more wait in the driver's own queue.
@@ -57,7 +59,7 @@ const SUBMIT_TRIES_MAX: usize = 1000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardSlot(pub usize);
 
-/// The id of the operation that [`Disk::execute`] waits for. Shards do not use it.
+/// The id of the operation that [`ShardDisk`] waits for. Shards do not use it.
 const WAITED: OpId = OpId(u64::MAX);
 
 /// How a ring is made.
@@ -439,38 +441,4 @@ fn cpu_set(cores: &[usize]) -> libc::cpu_set_t {
         unsafe { libc::CPU_SET(core, &mut set) };
     }
     set
-}
-
-/// One shard's files, waited for.
-pub struct ShardDisk<'a> {
-    ring: &'a mut RingDisk,
-    shard: ShardSlot,
-}
-
-impl Disk for ShardDisk<'_> {
-    fn pool(&self) -> BlockPool {
-        self.ring.pool.clone()
-    }
-
-    fn execute(&mut self, op: DiskOpKind) -> Result<DiskDone, DiskError> {
-        self.ring.submit(self.shard, DiskOp { id: WAITED, kind: op });
-        loop {
-            let mine = |(shard, completion): &(ShardSlot, Completion)| *shard == self.shard && completion.id == WAITED;
-            if let Some(index) = self.ring.done.iter().position(mine) {
-                return self.ring.done.remove(index).1.result;
-            }
-            self.ring.wait().map_err(|error| DiskError {
-                kind: DiskErrorKind::Io,
-                detail: format!("waiting for the ring: {error}"),
-            })?;
-        }
-    }
-
-    fn list(&mut self, directory: Directory) -> Result<Vec<(FileName, u64)>, DiskError> {
-        self.ring.shards[self.shard.0].list(directory)
-    }
-
-    fn free_bytes(&mut self) -> Result<u64, DiskError> {
-        self.ring.shards[self.shard.0].free_bytes()
-    }
 }

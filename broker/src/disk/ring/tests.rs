@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::disk::{Block, DiskOp};
+use crate::disk::{Block, Disk, DiskErrorKind, DiskOp};
 use ringmq_proto::ids::LogPosition;
 
 const SEGMENT: FileName = FileName::Segment(LogPosition::ZERO);
