@@ -345,6 +345,35 @@ async fn many_enqueued_messages_are_all_stored_once_and_in_order_per_key() {
     end(broker).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_shard_lists_its_topics_and_counts_its_messages() {
+    let world = World::new();
+    let broker = world.broker("broker-a", 2, None).await;
+    world.topic("T", 3).await;
+    world.topic("U", 1).await;
+    let producer = world.producer();
+    for number in 0..12 {
+        producer.send(message("T", number)).await.expect("stored");
+    }
+    let admin = Admin::start(&world.address()).expect("valid");
+    let masters = admin.masters(Some("DefaultCluster")).await.expect("answered");
+    assert_eq!(masters.iter().map(|master| &*master.name).collect::<Vec<_>>(), ["broker-a", "s1-broker-a"]);
+    for outcome in admin.list_topics(&masters).await {
+        let topics = outcome.result.expect("answered");
+        let count_of = |name: &str| topics.iter().find(|topic| topic.name == name).map(|topic| topic.queue_count);
+        assert_eq!((count_of("T"), count_of("U")), (Some(3), Some(1)), "{}", outcome.broker.name);
+        assert!(topics.is_sorted_by(|a, b| a.name < b.name));
+    }
+    for outcome in admin.topic_stats(&masters, "T").await {
+        let queues = outcome.result.expect("answered");
+        assert_eq!(queues.iter().map(|queue| queue.queue_id).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(queues.iter().map(|queue| queue.max_offset.get()).sum::<u64>(), 6, "sends go round the shards");
+        assert!(queues.iter().all(|queue| queue.last_store_time_ms > 0));
+    }
+    assert!(admin.topic_stats(&masters, "unknown").await.is_empty());
+    end(broker).await;
+}
+
 /// Run it alone and optimised: `cargo test --release -p ringmq-client --test end_to_end -- --ignored --nocapture`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement, not for a shared machine"]
