@@ -156,6 +156,8 @@ pub struct Store {
     retention: retention::RetentionRun,
     snapshots: snapshot::Snapshots,
     damaged: Vec<recovery::DamagedRange>,
+    /// Behind the last applied trim record: what it gives up goes when the log is durable up to here.
+    trim_record_end: LogPosition,
     /// Checksum of the last applied commit.
     applied_crc: u32,
     store_time_ms: u64,

@@ -215,6 +215,7 @@ impl Store {
             retention: super::retention::RetentionRun::default(),
             snapshots: Snapshots::new(identity.log_id, snapshot_files, snapshot_from),
             damaged: walked.damaged,
+            trim_record_end: LogPosition::ZERO,
             applied_crc: walked.previous_crc,
             store_time_ms,
             woken: Vec::new(),

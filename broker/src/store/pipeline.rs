@@ -204,11 +204,13 @@ impl Store {
     /// Applies a confirmed state record: the same function for what was just appended and for what recovery reads.
     pub(super) fn apply_state(&mut self, position: LogPosition, record: RecordView<'_>) -> Result<(), MalformedState> {
         if let Some((place, state)) = decode_state(position, record)? {
+            if matches!(state, StateRecord::Trim { .. }) {
+                self.trim_record_end = position.plus(u64::from(record.header.length));
+            }
             self.state.apply(place, state);
             for queue in self.state.drain_removed() {
                 self.index.remove_queue(queue);
             }
-            self.index.trim(self.state.trim());
         } else if record.header.kind == RecordKind::EPOCH
             && let Some(epoch) = EpochRecord::decode(record.payload)
         {

@@ -110,7 +110,12 @@ impl Store {
         if matches!(self.retention, RetentionRun::Trimming { .. }) || self.segments.is_leaving() {
             return;
         }
+        // With `flush = "async"` a confirmed trim may still be lost, and what it took from index and log with it.
+        if self.positions.durable() < self.trim_record_end {
+            return;
+        }
         let trim = self.state.trim();
+        self.index.trim(trim);
         let files = self.segments.files();
         let Some(oldest) = files.front().filter(|segment| files.len() > 1 && segment.start < trim) else { return };
         let file = oldest.file();
