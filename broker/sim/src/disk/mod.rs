@@ -21,6 +21,11 @@ use ringmq_broker::disk::{
     BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName,
 };
 
+thread_local! {
+    /// Blocks of all disks of a thread: made once, so that a history does not fill megabytes with zeros.
+    static POOL: BlockPool = BlockPool::new(64 << 20);
+}
+
 /// An operation on its way, with what was looked up when it was issued.
 #[derive(Debug)]
 struct InFlight {
@@ -72,7 +77,7 @@ pub struct SimDisk {
 impl SimDisk {
     /// An empty disk with sectors of `alignment` bytes (512 or 4096) whose every choice follows from `rng`.
     pub fn new(rng: Rng, alignment: usize) -> Self {
-        Self::with_pool(rng, alignment, BlockPool::new(8 << 20))
+        Self::with_pool(rng, alignment, POOL.with(BlockPool::clone))
     }
 
     /// The same; the blocks of its reads, and of the store above it, come from `pool`.
