@@ -133,7 +133,12 @@ impl Rig {
     pub fn run(&mut self) -> Result<(), StoreFatal> {
         for _ in 0..50 {
             self.turn();
-            while self.complete()? {}
+            // Bounded: on a disk that fails for ever something may be tried again and again.
+            for _ in 0..300 {
+                if !self.complete()? {
+                    break;
+                }
+            }
             if !self.store().has_unissued() {
                 break;
             }
