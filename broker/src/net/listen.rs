@@ -50,6 +50,13 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
         }
     };
     rustix::net::listen(&listener, BACKLOG).map_err(|errno| failed(errno.into()))?;
+    // Connections take this over. Where BBR is the default it shrinks the window to four packets for 200 ms now and then:
+    // inside one machine there is no path to probe, and replies would wait for it.
+    if address.ip().is_loopback()
+        && let Err(errno) = rustix::net::sockopt::set_tcp_congestion(&listener, "reno")
+    {
+        tracing::debug!(%errno, "the system's congestion control stays");
+    }
     Ok(listener)
 }
 

@@ -118,9 +118,14 @@ impl Link {
         if let Ok(Some(error)) | Err(error) = socket.take_error() {
             return Err(error.to_string());
         }
-        if socket.peer_addr().is_ok() {
+        if let Ok(peer) = socket.peer_addr() {
             // Small frames are not to wait for each other's acknowledgement.
             let _ = socket.set_nodelay(true);
+            // Where BBR is the default it shrinks the window to four packets for 200 ms now and then: there is no path to
+            // probe inside one machine, and the pause would be taken for the broker's.
+            if peer.ip().is_loopback() {
+                let _ = rustix::net::sockopt::set_tcp_congestion(socket, "reno");
+            }
             self.output_waits = false;
         }
         Ok(())
