@@ -152,7 +152,7 @@ fn reading(criterion: &mut Criterion) {
         bencher.iter(|| {
             sink.0.clear();
             let offset = ringmq_proto::ids::QueueOffset::new(from);
-            let outcome = bench.store.read(queue, offset, MESSAGES_PER_COMMIT as u32, 1 << 20, &mut sink);
+            let outcome = bench.store.read(queue, offset, 1024, 1 << 20, &mut sink);
             assert!(matches!(outcome, ReadOutcome::Found { messages: 1024, .. }), "{outcome:?}");
             black_box(&sink.0);
         });

@@ -1,5 +1,7 @@
 //! Recovery's table, row by row, and every block of a small log damaged in turn (`store::recovery`).
 
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 mod common;
 
 use common::{Bench, Sink, options};
@@ -48,7 +50,7 @@ fn small_log(options: StoreOptions) -> (Bench, QueueId, Vec<LogPosition>) {
 
 /// Messages that small_log put in commit `n`.
 fn count_of(n: usize) -> u64 {
-    if n % 3 == 0 { 1 } else { 2 }
+    if n.is_multiple_of(3) { 1 } else { 2 }
 }
 
 fn reopen(disk: &mut SimDisk, options: &StoreOptions) -> Result<(Store, RecoveryReport), OpenError> {

@@ -1,6 +1,8 @@
 //! The store by itself, on the simulated disk: what is appended is read back, from memory and from disk, before and after
 //! restarts; segments roll and are recycled; state and offsets outlive the segments that said them.
 
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 mod common;
 
 use common::{Bench, LogFiles, options};

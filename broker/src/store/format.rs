@@ -340,7 +340,7 @@ mod tests {
         for used in 80..2000 {
             let length = padded_length(used, 512);
             let rest = length - used;
-            assert!(length % 512 == 0 && (rest == 0 || (16..512 + 16).contains(&rest)), "used {used}");
+            assert!(length.is_multiple_of(512) && (rest == 0 || (16..512 + 16).contains(&rest)), "used {used}");
         }
     }
 

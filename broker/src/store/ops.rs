@@ -10,14 +10,14 @@ pub struct OpIds {
 
 impl OpIds {
     /// A number that was never used.
-    pub fn next(&mut self) -> OpId {
+    pub fn take(&mut self) -> OpId {
         self.next += 1;
         OpId(self.next)
     }
 
     /// Puts an operation on the list, under a new number.
     pub fn issue(&mut self, kind: DiskOpKind, out: &mut Vec<DiskOp>) -> OpId {
-        let id = self.next();
+        let id = self.take();
         out.push(DiskOp { id, kind });
         id
     }

@@ -283,7 +283,7 @@ impl Store {
     pub(super) fn load_reads(&mut self, ops: &mut Vec<DiskOp>) {
         if self.cache.has_wanted() {
             let ids = &mut self.ids;
-            self.cache.take_ops(&mut || ids.next(), ops);
+            self.cache.take_ops(&mut || ids.take(), ops);
         }
     }
 
@@ -297,7 +297,7 @@ impl Store {
         }
         if durable >= self.background.index_flushes_to {
             let ids = &mut self.ids;
-            self.background.index_has_more = self.index.work(&mut || ids.next(), INDEX_OPS_MAX, ops);
+            self.background.index_has_more = self.index.work(&mut || ids.take(), INDEX_OPS_MAX, ops);
         }
         let limit = self.options.index.recent_bytes_max.saturating_mul(INDEX_MEMORY_FACTOR_MAX);
         self.background.index_is_behind = self.index.recent_bytes() > limit;

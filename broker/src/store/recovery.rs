@@ -410,7 +410,7 @@ pub fn segments_of(walked: &Walked, starts: &[LogPosition], segment_size_bytes: 
         {
             last
         }
-        _ if walked.end.get() % segment_size_bytes == 0 && walked.end.get() > 0 => {
+        _ if walked.end.get().is_multiple_of(segment_size_bytes) && walked.end.get() > 0 => {
             LogPosition::new(walked.end.get() - segment_size_bytes)
         }
         _ => last,

@@ -82,7 +82,6 @@ impl HotTail {
         self.move_to(position);
         let mut rest = bytes;
         while !rest.is_empty() {
-            #[expect(clippy::cast_possible_truncation, reason = "below the page size")]
             let at = (self.end.get() % PAGE) as usize;
             let page = self.filling.get_or_insert_with(|| self.pool.take(TAIL_PAGE_SIZE_BYTES));
             let count = rest.len().min(TAIL_PAGE_SIZE_BYTES - at);
@@ -133,6 +132,8 @@ impl HotTail {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
     use super::*;
 
     fn read(tail: &HotTail, position: u64, length: usize) -> Option<Vec<u8>> {

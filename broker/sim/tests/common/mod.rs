@@ -4,13 +4,11 @@
 
 use ringmq_broker::disk::{DiskOp, FileName};
 use ringmq_broker::now::Now;
-use ringmq_broker::store::check::check;
-use ringmq_broker::store::raw::truncate_to;
 use ringmq_broker::store::{
-    AckMode, Appended, BatchItem, BatchShared, Entropy, FlushMode, NewMessage, Piece, ReadOutcome, RecordSink, Refusal,
-    Retention, Role, SearchOutcome, Store, StoreOptions, TopicChange, ViewOutcome,
+    Appended, Entropy, NewMessage, Piece, ReadOutcome, RecordSink, Refusal, SearchOutcome, Store, StoreOptions,
+    TopicChange,
 };
-use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
+use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::message::{Batch, Host, StoredMessage};
 use ringmq_proto::record::{RecordKind, records};
 use ringmq_sim::disk::SimDisk;
