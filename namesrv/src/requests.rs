@@ -93,7 +93,11 @@ fn register(
     log_registered(&broker, &outcome);
     let mut answer = success(header, Vec::new());
     if let Some((master_addr, ha_server_addr)) = &outcome.master {
-        let reply = RegisterReply { ha_server_addr: Some(ha_server_addr), master_addr: Some(master_addr) };
+        let reply = RegisterReply {
+            ha_server_addr: Some(ha_server_addr),
+            master_addr: Some(master_addr),
+            whole_table: None,
+        };
         answer.header.ext = reply.to_ext().into_owned();
     }
     Ok(answer)

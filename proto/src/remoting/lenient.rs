@@ -1,13 +1,15 @@
 //! JSON bodies, in and out.
 //!
-//! Written is standard JSON, always (quoted keys, which every client reads). Read is also what fastjson writes: numbers and
-//! whole objects as keys, `{0:"a"}` and `{{"queueId":0}:5}`. Such a key becomes a string that holds its text, which is how
-//! serde reads numeric keys, and how [`decode`] can be asked again for an object.
+//! Written is standard JSON (quoted keys, which every client reads), but for [`encode_bare`]. Read is also what fastjson
+//! writes: numbers and whole objects as keys, `{0:"a"}` and `{{"queueId":0}:5}`. Such a key becomes a string that holds its
+//! text, which is how serde reads numeric keys, and how [`decode`] can be asked again for an object.
 
 use std::borrow::Cow;
+use std::io::{self, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::ser::Formatter;
 
 use super::scan::Scanner;
 use super::{BodyError, FrameError};
@@ -30,6 +32,68 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
 /// Panics when `body` has keys that JSON cannot have: no type of this crate does.
 pub fn encode<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(body).expect("bodies have keys that JSON can have")
+}
+
+/// Writes a JSON body with bare numbers as keys, `{0:"a"}`, as fastjson did for clients before 4.9.4.
+///
+/// Panics as [`encode`] does.
+pub fn encode_bare<T: Serialize>(body: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    body.serialize(&mut serde_json::Serializer::with_formatter(&mut out, BareKeys::default()))
+        .expect("bodies have keys that JSON can have");
+    out
+}
+
+/// Leaves out the quotes around keys that are numbers.
+#[derive(Default)]
+struct BareKeys {
+    /// A key's opening quote is due, unless a number follows.
+    quote_due: bool,
+    in_key: bool,
+    bare: bool,
+}
+
+impl BareKeys {
+    fn quote<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if std::mem::take(&mut self.quote_due) { writer.write_all(b"\"") } else { Ok(()) }
+    }
+}
+
+impl Formatter for BareKeys {
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.in_key = true;
+        if first { Ok(()) } else { writer.write_all(b",") }
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, _writer: &mut W) -> io::Result<()> {
+        self.in_key = false;
+        Ok(())
+    }
+
+    fn begin_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.quote_due = true;
+        self.bare = false;
+        if self.in_key { Ok(()) } else { self.quote(writer) }
+    }
+
+    fn write_i64<W: ?Sized + Write>(&mut self, writer: &mut W, value: i64) -> io::Result<()> {
+        self.bare = self.in_key;
+        self.quote_due = false;
+        write!(writer, "{value}")
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        self.quote(writer)?;
+        writer.write_all(fragment.as_bytes())
+    }
+
+    fn end_string<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        if std::mem::take(&mut self.bare) {
+            return Ok(());
+        }
+        self.quote(writer)?;
+        writer.write_all(b"\"")
+    }
 }
 
 /// Quotes the keys that are not quoted. Borrowed when there is none.
@@ -98,6 +162,15 @@ mod tests {
         for text in [r#"{0:"a:1",1:"b:2"}"#, r#"{"0":"a:1","1":"b:2"}"#, r#"{ 0 : "a:1" , 1:"b:2" }"#] {
             assert_eq!(decode::<BTreeMap<i64, String>>(text.as_bytes()).unwrap(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn numeric_keys_are_written_bare_where_that_is_asked_and_nothing_else_is() {
+        let addresses = BTreeMap::from([(-1_i64, "a:1".to_owned()), (0, String::new())]);
+        let body = BTreeMap::from([("", (addresses.clone(), 5, "x")), ("7\"", (BTreeMap::new(), 0, "\n"))]);
+        let bare = encode_bare(&body);
+        assert_eq!(String::from_utf8_lossy(&bare), r#"{"":[{-1:"a:1",0:""},5,"x"],"7\"":[{},0,"\n"]}"#);
+        assert_eq!(decode::<serde_json::Value>(&bare).unwrap(), serde_json::to_value(&body).unwrap());
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod frame;
 pub mod header;
 mod json_header;
 pub mod lenient;
+pub mod namesrv;
 pub mod registration;
 pub mod request_code;
 pub mod route;

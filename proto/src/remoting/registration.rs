@@ -64,12 +64,14 @@ ext_header! {
 }
 
 ext_header! {
-    /// The answer to 103, with something in it for slaves only.
+    /// The answer to 103. Addresses are for slaves only.
     pub struct RegisterReply<'a> {
         /// Where to replicate from.
         ha_server_addr: Option<&'a str> = "haServerAddr",
         /// The master's address.
         master_addr: Option<&'a str> = "masterAddr",
+        /// RingMQ's own: the name server has forgotten the topics that are not in the body, as it was asked to.
+        whole_table: Option<bool> = "wholeTable",
     }
 }
 

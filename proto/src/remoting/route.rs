@@ -1,7 +1,7 @@
 //! What clients ask a name server for a route: GET_ROUTEINFO_BY_TOPIC (105) and GET_BROKER_CLUSTER_INFO (106).
 //!
-//! Members are declared, and so written, in RocketMQ's (alphabetical) order. Keys are quoted, always: Java reads both forms,
-//! everything else only this one.
+//! Members are declared, and so written, in RocketMQ's (alphabetical) order. Keys are quoted, but for clients before 4.9.4,
+//! which get what they always got ([`TopicRoute::encode_for`]).
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,7 @@ ext_header! {
     pub struct GetRoute<'a> {
         /// Name of the topic.
         topic: &'a str = "topic",
-        /// The client reads standard JSON only; RingMQ writes nothing else.
+        /// The client reads standard JSON only, whatever its version.
         accept_standard_json_only: Option<bool> = "acceptStandardJsonOnly",
     }
 }
@@ -82,10 +82,22 @@ pub struct TopicRoute {
     pub queue_datas: Vec<QueueData>,
 }
 
+/// From this version of the client on (4.9.4), a route has quoted keys.
+pub const VERSION_WITH_QUOTED_KEYS: i32 = 401;
+
 impl TopicRoute {
     /// The body's bytes.
     pub fn encode(&self) -> Vec<u8> {
         lenient::encode(self)
+    }
+
+    /// The body's bytes as a client of this version expects them.
+    pub fn encode_for(&self, client_version: i32, standard_json_only: bool) -> Vec<u8> {
+        if standard_json_only || client_version >= VERSION_WITH_QUOTED_KEYS {
+            self.encode()
+        } else {
+            lenient::encode_bare(self)
+        }
     }
 
     /// Reads a body, fastjson's bare keys included.
