@@ -3,6 +3,7 @@
 //! Opening a queue again gives the handle that it has. A few are searched, many are found by a table, so that the ten
 //! thousandth costs no more than the tenth.
 
+use crate::disk::prefetch::prefetch;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ringmq_proto::ids::QueueId;
@@ -23,6 +24,14 @@ impl Handles {
     #[inline]
     pub(super) fn get(&self, handle: u32) -> Option<QueueId> {
         self.queues.get(handle as usize).copied()
+    }
+
+    /// Asks for the line that says which queue a handle names.
+    #[inline]
+    pub(super) fn prefetch(&self, handle: u32) {
+        if let Some(queue) = self.queues.get(handle as usize) {
+            prefetch(queue);
+        }
     }
 
     /// The handle of a queue, which may be a new one; nothing when it would be one more than `count_max`.

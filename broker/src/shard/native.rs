@@ -15,6 +15,7 @@ use crate::now::Now;
 use crate::store::AckMode;
 use ringmq_proto::code::Code;
 use ringmq_proto::error::DecodeError;
+use ringmq_proto::ids::QueueId;
 use ringmq_proto::limits::{FRAME_MESSAGE_COUNT_MAX, FRAME_SIZE_BYTES_MAX};
 use ringmq_proto::native::{
     CommitOffset, CreateTopic, DeleteTopic, FRAME_HEADER_SIZE_BYTES, Frame, FrameFlags, FrameHeader, Hello, Kind,
@@ -59,21 +60,30 @@ impl Shard {
         at
     }
 
-    /// Asks for the memory of the queues that the next frames send to, so that it is there when they are carried out.
+    /// Asks for the memory that the next sends will touch, so that it is there when they are carried out: what a handle
+    /// names, then the queue, then its topic's name, each step for all of these frames before the next.
     /// Returns how many bytes it has looked at.
     fn look_ahead(&self, handles: &Handles, bytes: &[u8]) -> usize {
         let mut at = 0;
+        let mut sends = [0u32; LOOK_AHEAD_FRAMES];
+        let mut count = 0;
         for _ in 0..LOOK_AHEAD_FRAMES {
             let Ok(Some((frame, consumed))) = split_frame(&bytes[at..], FRAME_SIZE_BYTES_MAX) else { break };
             at += consumed;
             // The handle of the first message: bytes 8..12 of the body of a send.
             if let (Kind::SEND, Some(handle)) = (frame.header.kind, frame.body.get(8..12)) {
                 let handle = handle.first_chunk().map_or(u32::MAX, |bytes| u32::from_le_bytes(*bytes));
-                if let Some(queue) = handles.get(handle) {
-                    self.store.prefetch(queue);
-                }
+                handles.prefetch(handle);
+                sends[count] = handle;
+                count += 1;
             }
         }
+        let mut queues = [QueueId::ZERO; LOOK_AHEAD_FRAMES];
+        for (queue, handle) in queues.iter_mut().zip(&sends[..count]) {
+            *queue = handles.get(*handle).unwrap_or(QueueId::ZERO);
+            self.store.prefetch(*queue);
+        }
+        queues[..count].iter().for_each(|queue| self.store.prefetch_topic_name(*queue));
         at.max(1)
     }
 

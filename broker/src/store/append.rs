@@ -115,7 +115,7 @@ impl Store {
 
     fn message_record_len(&self, queue_id: QueueId, message: &NewMessage<'_>) -> Result<usize, Refusal> {
         let queue = self.state.queues.get(queue_id).ok_or(NO_QUEUE)?;
-        let topic = self.state.topic_of(queue).record.name.as_bytes();
+        let topic = self.state.queues.topic_name(queue);
         let parts = parts(queue.number, queue.next_offset, topic, message, self.options.advertised);
         Ok(RECORD_HEADER_SIZE_BYTES + parts.encoded_len())
     }
@@ -135,7 +135,7 @@ impl Store {
         let queue = self.state.queues.get(queue_id).ok_or(NO_QUEUE)?;
         let first_offset =
             if mutant::active(Mutant::NextOffsetFromConfirmed) { queue.visible_offset } else { queue.next_offset };
-        let topic = self.state.topic_of(queue).record.name.as_bytes();
+        let topic = self.state.queues.topic_name(queue);
         let mut parts = parts(queue.number, first_offset, topic, message, self.options.advertised);
         let size_bytes = RECORD_HEADER_SIZE_BYTES + parts.encoded_len();
         if size_bytes > self.record_size_bytes_max() {

@@ -198,7 +198,7 @@ impl Commits {
     ///
     /// # Errors
     /// Busy: too many bytes wait. Disk full: there is no segment to roll into.
-    #[inline]
+    #[inline(always)] // What it gives is read in wider words than it was written in: through memory that would stall.
     pub fn reserve(
         &mut self,
         size_bytes: usize,

@@ -211,9 +211,13 @@ impl Store {
     /// Asks for the memory of a queue some hundred nanoseconds before an append to it.
     #[inline]
     pub fn prefetch(&self, id: QueueId) {
-        if let Some(queue) = self.state.queues.get(id) {
-            crate::disk::prefetch::prefetch(queue);
-        }
+        self.state.queues.prefetch(id);
+    }
+
+    /// Asks for what else an append to this queue needs: about as long after [`Store::prefetch`] as before the append.
+    #[inline]
+    pub fn prefetch_topic_name(&self, id: QueueId) {
+        self.state.queues.prefetch_topic_name(id);
     }
 
     /// The next confirmed message of this queue will show in [`Store::drain_woken`].

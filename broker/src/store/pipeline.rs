@@ -157,9 +157,14 @@ impl Store {
         );
         let segment = self.segments.containing_mut(position);
         segment.end = end;
+        entries.iter().take(LINES_AHEAD).for_each(|entry| self.prefetch_lines(entry));
+        entries.iter().take(ROOM_AHEAD).for_each(|entry| self.index.prefetch_room(entry.queue));
         for (number, entry) in entries.iter().enumerate() {
-            if let Some(ahead) = entries.get(number + 8) {
-                self.prefetch_apply(ahead);
+            if let Some(ahead) = entries.get(number + LINES_AHEAD) {
+                self.prefetch_lines(ahead);
+            }
+            if let Some(ahead) = entries.get(number + ROOM_AHEAD) {
+                self.index.prefetch_room(ahead.queue);
             }
             if entry.count > 0 {
                 self.apply_messages(position, entry);
@@ -177,11 +182,9 @@ impl Store {
     }
 
     #[inline]
-    fn prefetch_apply(&self, entry: &ApplyEntry) {
-        if entry.count > 0 {
-            self.prefetch(entry.queue);
-            self.index.prefetch(entry.queue);
-        }
+    fn prefetch_lines(&self, entry: &ApplyEntry) {
+        self.prefetch(entry.queue);
+        self.index.prefetch(entry.queue);
     }
 
     #[inline]
@@ -357,6 +360,13 @@ impl Store {
         &self.cache
     }
 }
+
+/// How many records before its turn the lines of a record's queue are asked for, so that with many queues the walk over a
+/// commit never waits for memory: those of the queue itself first, ...
+const LINES_AHEAD: usize = 24;
+
+/// ... and, when they tell where it is, the place of its next index entry.
+const ROOM_AHEAD: usize = 8;
 
 /// How many times its limit the index's memory may take before sends are refused as busy.
 const INDEX_MEMORY_FACTOR_MAX: usize = 4;

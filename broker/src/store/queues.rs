@@ -3,6 +3,7 @@
 //! Internal ids are dense and never used again, so the table is an array of pages; a page whose queues are all gone is
 //! given back.
 
+use crate::disk::prefetch::prefetch;
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 
 const PAGE_QUEUE_COUNT: usize = 1024;
@@ -21,8 +22,8 @@ pub struct Queue {
     pub min_offset_trim: LogPosition,
     /// The last applied record that names this queue's offsets: a message, a batch, or a floor.
     pub last_position: LogPosition,
-    /// The topic's slot (see `state::Topics`).
-    pub topic_slot: u32,
+    /// The topic's name: see [`Queues::topic_name`].
+    pub topic_name: NamePlace,
     /// The queue's number in its topic: what users call the queue id.
     pub number: u32,
     /// Somebody waits for the next message.
@@ -32,6 +33,13 @@ pub struct Queue {
 }
 
 const _: () = assert!(size_of::<Queue>() == 64);
+
+/// Where the name of a topic lies among all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NamePlace {
+    start: u32,
+    length: u32,
+}
 
 struct Page {
     queues: Box<[Option<Queue>]>,
@@ -43,9 +51,35 @@ struct Page {
 pub struct Queues {
     pages: Vec<Option<Page>>,
     live_count: usize,
+    /// The topics' names one after the other: an append finds that of its queue without touching the topic.
+    names: Vec<u8>,
 }
 
 impl Queues {
+    /// Keeps the name of a topic, for the queues that it will have; for good, as the topic's tombstone is.
+    pub fn keep_name(&mut self, name: &str) -> NamePlace {
+        let place = |bytes: usize| u32::try_from(bytes).expect("names of topics take less than 4 GiB");
+        let kept = NamePlace { start: place(self.names.len()), length: place(name.len()) };
+        self.names.extend_from_slice(name.as_bytes());
+        kept
+    }
+
+    /// The name of the queue's topic.
+    #[inline]
+    pub fn topic_name(&self, queue: &Queue) -> &[u8] {
+        let NamePlace { start, length } = queue.topic_name;
+        &self.names[start as usize..][..length as usize]
+    }
+
+    /// Asks for the name of the queue's topic; the queue's own line should be there by now.
+    #[inline]
+    pub fn prefetch_topic_name(&self, id: QueueId) {
+        if let Some([first, .., last]) = self.get(id).map(|queue| self.topic_name(queue)) {
+            prefetch(first);
+            prefetch(last);
+        }
+    }
+
     /// Queues that exist.
     pub fn len(&self) -> usize {
         self.live_count
@@ -61,6 +95,16 @@ impl Queues {
     pub fn get(&self, id: QueueId) -> Option<&Queue> {
         let id = id.get() as usize;
         self.pages.get(id / PAGE_QUEUE_COUNT)?.as_ref()?.queues[id % PAGE_QUEUE_COUNT].as_ref()
+    }
+
+    /// Asks for the queue's line. Unlike [`Queues::get`] it does not look at the line to tell whether the queue is there:
+    /// that would be the very wait that it is to spare.
+    #[inline]
+    pub fn prefetch(&self, id: QueueId) {
+        let id = id.get() as usize;
+        if let Some(Some(page)) = self.pages.get(id / PAGE_QUEUE_COUNT) {
+            prefetch(&page.queues[id % PAGE_QUEUE_COUNT]);
+        }
     }
 
     /// The queue, to change.
@@ -142,7 +186,7 @@ mod tests {
             min_offset: QueueOffset::ZERO,
             min_offset_trim: LogPosition::ZERO,
             last_position: LogPosition::ZERO,
-            topic_slot: 0,
+            topic_name: NamePlace::default(),
             number,
             watched: false,
             perm: 6,

@@ -516,7 +516,7 @@ impl Store {
             }
             RecordKind::BATCH => {
                 let Ok(batch) = Batch::decode(record.payload) else { return ViewOutcome::NotFound };
-                let topic = self.state.topic_of(queue).record.name.as_bytes();
+                let topic = self.state.queues.topic_name(queue);
                 let entry = batch.entries().find(|entry| at.plus(entry.record_offset as u64) == position);
                 let expanded = entry.map(|entry| entry.expand(&batch.head, topic, queue.number.cast_signed()).to_vec());
                 expanded.map_or(ViewOutcome::NotFound, ViewOutcome::Found)

@@ -247,16 +247,18 @@ impl Index {
                 false
             }
             Stage::Installing => false,
-            Stage::Dropping(next) => match drop_slice(&mut self.recent, *next, flush.up_to) {
-                Some(place) => {
-                    *next = place;
-                    true
+            Stage::Dropping { next, room_bytes_max } => {
+                match drop_slice(&mut self.recent, *next, flush.up_to, *room_bytes_max) {
+                    Some(place) => {
+                        *next = place;
+                        true
+                    }
+                    None => {
+                        self.flush = None;
+                        false
+                    }
                 }
-                None => {
-                    self.flush = None;
-                    false
-                }
-            },
+            }
         }
     }
 
@@ -358,11 +360,20 @@ impl Index {
                     let Some((covered, epoch)) = edit.covered else { continue };
                     assert!(covered >= self.covered, "coverage falls from {} to {covered}", self.covered);
                     (self.covered, self.covered_epoch) = (covered, epoch);
+                    let room_bytes_max = self.room_bytes_max();
                     let flush = self.flush.as_mut().expect("coverage moves by a flush");
-                    flush.stage = Stage::Dropping(0);
+                    flush.stage = Stage::Dropping { next: 0, room_bytes_max };
                 }
             }
         }
+    }
+
+    /// Room for entries that stays when they are dropped: most of what may be taken before a flush is due, but none when
+    /// it is filled so sparsely that flushes would be due by room alone.
+    fn room_bytes_max(&self) -> usize {
+        let filled_bytes = self.recent.entry_count() * ENTRY_SIZE_BYTES;
+        let is_dense = filled_bytes * SPARE_ROOM_FACTOR_MAX >= self.recent.entry_bytes();
+        if is_dense { self.limits.recent_bytes_max / 2 * 3 } else { 0 }
     }
 
     fn flush_on_disk(&mut self, completion: &Completion) -> bool {

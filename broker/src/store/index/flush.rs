@@ -40,8 +40,13 @@ pub(super) enum Stage {
     Writing(Box<RunWriter>, Cursor),
     /// 2. The edit waits for its checkpoint.
     Installing,
-    /// 3. Entries are dropped; from this queue on.
-    Dropping(u64),
+    /// 3. Entries are dropped.
+    Dropping {
+        /// From this queue on.
+        next: u64,
+        /// Room that may stay (see [`RecentTable::drop_below`]).
+        room_bytes_max: usize,
+    },
 }
 
 /// Where the sweep of stage 1 is.
@@ -108,12 +113,17 @@ impl Cursor {
 }
 
 /// One slice of stage 3 from queue `next` on: where to go on, or nothing at the end.
-pub(super) fn drop_slice(recent: &mut RecentTable, mut next: u64, up_to: LogPosition) -> Option<u64> {
+pub(super) fn drop_slice(
+    recent: &mut RecentTable,
+    mut next: u64,
+    up_to: LogPosition,
+    room_bytes_max: usize,
+) -> Option<u64> {
     for _ in 0..SLICE_QUEUE_COUNT {
         match recent.next_occupied(next, SWEEP_PAGE_COUNT) {
             Sweep::Queue(queue) => {
                 recent.prefetch_entries(QueueId::new(queue.get().saturating_add(SWEEP_AHEAD)));
-                recent.drop_below(queue, up_to);
+                recent.drop_below(queue, up_to, room_bytes_max);
                 next = u64::from(queue.get()) + 1;
             }
             Sweep::GoOn(place) => next = place,

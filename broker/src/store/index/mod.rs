@@ -146,7 +146,7 @@ impl Index {
     ///
     /// # Panics
     /// When it lies below one that was added before or that is covered: a queue would have it twice or out of order.
-    #[inline]
+    #[inline(always)] // An entry that goes through memory is read in wider words than it was written in, which stalls.
     pub fn add(&mut self, queue: QueueId, entry: IndexEntry) {
         assert!(entry.position >= self.add_floor, "entry {entry:?} of {queue} below {}", self.add_floor);
         self.add_floor = entry.position.plus(1);

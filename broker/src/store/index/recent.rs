@@ -25,6 +25,9 @@ const TAIL_ENTRY_COUNT_MIN: usize = 4;
 /// most of what an entry costs.
 const TAIL_GROWTH: usize = 4;
 
+/// A tail of which at least the `TAIL_USE_MIN`th part was filled is likely to be filled again.
+const TAIL_USE_MIN: usize = 4;
+
 /// Entries in a cache line.
 const LINE_ENTRY_COUNT: usize = 64 / ENTRY_SIZE_BYTES;
 
@@ -166,8 +169,8 @@ impl Recent {
         full.chunks.push_back(chunk);
     }
 
-    /// Drops the entries below `end`; returns how many.
-    fn drop_below(&mut self, end: LogPosition) -> usize {
+    /// Drops the entries below `end`; returns how many. With `keep_room` a tail that made use of its room keeps it.
+    fn drop_below(&mut self, end: LogPosition, keep_room: bool) -> usize {
         let count = self.count_below(end);
         let in_full = count.min(self.full_len());
         if let Some(full) = &mut self.full {
@@ -181,7 +184,9 @@ impl Recent {
             }
         }
         let in_tail = count - in_full;
-        if in_tail == self.tail.len() && self.full.is_none() {
+        if keep_room && in_tail * TAIL_USE_MIN >= self.tail.capacity() {
+            self.tail.drain(..in_tail);
+        } else if in_tail == self.tail.len() && self.full.is_none() {
             self.tail = Vec::new();
         } else {
             self.tail.drain(..in_tail);
@@ -230,23 +235,30 @@ impl RecentTable {
     }
 
     /// Appends an entry to a queue; the entries of a removed queue are ignored.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, queue: QueueId, entry: IndexEntry) {
-        let (page_number, number) = place(queue);
-        if let Some(PageSlot::Live(page)) = self.pages.get_mut(page_number) {
-            let recent = &mut page.queues[number];
-            if recent.tail.len() < recent.tail.capacity() {
-                debug_assert!(recent.tail.last().is_none_or(|last| last.next_offset() <= entry.offset));
-                recent.tail.push(entry);
-                self.entry_count += 1;
-                return;
-            }
+        if !self.has_room(queue) && !self.make_room(queue) {
+            return;
         }
-        self.add_with_growth(queue, entry);
+        let (page_number, number) = place(queue);
+        let Some(PageSlot::Live(page)) = self.pages.get_mut(page_number) else { return };
+        let tail = &mut page.queues[number].tail;
+        debug_assert!(tail.last().is_none_or(|last| last.next_offset() <= entry.offset));
+        tail.push(entry);
+        self.entry_count += 1;
     }
 
+    #[inline]
+    fn has_room(&self, queue: QueueId) -> bool {
+        let (page_number, number) = place(queue);
+        let Some(PageSlot::Live(page)) = self.pages.get(page_number) else { return false };
+        let tail = &page.queues[number].tail;
+        tail.len() < tail.capacity()
+    }
+
+    /// Makes room for one more entry of a queue that has none left; false when the queue was removed.
     #[cold]
-    fn add_with_growth(&mut self, queue: QueueId, entry: IndexEntry) {
+    fn make_room(&mut self, queue: QueueId) -> bool {
         let (page_number, number) = place(queue);
         if page_number >= self.pages.len() {
             self.pages.resize_with(page_number + 1, || PageSlot::Absent);
@@ -254,20 +266,19 @@ impl RecentTable {
         if let PageSlot::Absent = self.pages[page_number] {
             self.pages[page_number] = PageSlot::Live(Page::new());
         }
-        let PageSlot::Live(page) = &mut self.pages[page_number] else { return };
+        let PageSlot::Live(page) = &mut self.pages[page_number] else { return false };
         if bit(&page.removed, number) {
-            return;
+            return false;
         }
         let recent = &mut page.queues[number];
         let before = recent.capacity_bytes();
         recent.grow();
         self.capacity_bytes += recent.capacity_bytes() - before;
-        recent.tail.push(entry);
-        self.entry_count += 1;
         if !bit(&page.occupied, number) {
             set_bit(&mut page.occupied, number);
             self.queue_count += 1;
         }
+        true
     }
 
     /// Asks for the queue's line ahead of an [`RecentTable::add`].
@@ -342,13 +353,14 @@ impl RecentTable {
         Sweep::GoOn(place as u64)
     }
 
-    /// Drops a queue's entries below `end`: a run holds them now.
-    pub(super) fn drop_below(&mut self, queue: QueueId, end: LogPosition) {
+    /// Drops a queue's entries below `end`: a run holds them now. Its room stays for the next ones while all room together
+    /// is at most `room_bytes_max`: to take it anew costs more than an entry.
+    pub(super) fn drop_below(&mut self, queue: QueueId, end: LogPosition, room_bytes_max: usize) {
         let (page_number, number) = place(queue);
         let Some(PageSlot::Live(page)) = self.pages.get_mut(page_number) else { return };
         let recent = &mut page.queues[number];
         let before = recent.capacity_bytes();
-        self.entry_count -= recent.drop_below(end);
+        self.entry_count -= recent.drop_below(end, self.capacity_bytes <= room_bytes_max);
         self.capacity_bytes = self.capacity_bytes + recent.capacity_bytes() - before;
         if recent.capacity_bytes() == 0 && clear_bit(&mut page.occupied, number) {
             self.queue_count -= 1;

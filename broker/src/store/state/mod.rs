@@ -12,7 +12,7 @@ pub mod snapshot;
 
 use super::error::{NO_QUEUE, Refusal, TOO_MANY_GROUPS, TOO_MANY_QUEUES};
 use super::limits::{GROUP_COUNT_MAX, QUEUE_COUNT_MAX};
-use super::queues::{Queue, Queues};
+use super::queues::{NamePlace, Queue, Queues};
 use crate::mutant::{self, Mutant};
 use records::{GroupRecord, QueueRange, StateRecord, TopicRecord};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
@@ -96,6 +96,8 @@ struct Orphans {
 #[derive(Debug, Default)]
 pub struct State {
     topic_slots: Vec<Topic>,
+    /// By slot, for the queues.
+    topic_names: Vec<NamePlace>,
     topics: BTreeMap<Box<str>, u32>,
     groups: BTreeMap<Box<str>, Group>,
     group_names: BTreeMap<u32, Box<str>>,
@@ -129,12 +131,6 @@ impl State {
     pub fn topics_after<'a>(&'a self, after: &str) -> impl Iterator<Item = &'a Topic> {
         use std::ops::Bound::{Excluded, Unbounded};
         self.topics.range::<str, _>((Excluded(after), Unbounded)).map(|(_, &slot)| &self.topic_slots[slot as usize])
-    }
-
-    /// The topic of a queue.
-    #[inline]
-    pub fn topic_of(&self, queue: &Queue) -> &Topic {
-        &self.topic_slots[queue.topic_slot as usize]
     }
 
     /// A version of this topic is in the log and not yet applied.
@@ -304,6 +300,7 @@ impl State {
                 let slot = u32::try_from(self.topic_slots.len()).expect("topics are bounded");
                 let record = TopicRecord { ranges: Vec::new(), deleted: true, ..record.clone() };
                 self.topic_slots.push(Topic { record, queues: Vec::new(), position });
+                self.topic_names.push(self.queues.keep_name(&name));
                 self.topics.insert(name, slot);
                 slot
             }
@@ -315,15 +312,16 @@ impl State {
         for id in old.iter().filter(|id| ids.binary_search(id).is_err() && !ids.contains(id)) {
             self.remove_queue(*id);
         }
+        let topic_name = self.topic_names[slot as usize];
         for (number, &id) in ids.iter().enumerate() {
-            self.place_queue(id, slot, u32::try_from(number).expect("queue numbers are u32"), &record);
+            self.place_queue(id, topic_name, u32::try_from(number).expect("queue numbers are u32"), &record);
         }
         self.adopt(record.queue_ids().collect::<Vec<_>>().as_slice(), record.deleted);
         self.events.push(TopicEvent { name: record.name.clone(), version: record.version });
         self.topic_slots[slot as usize] = Topic { record, queues: ids, position };
     }
 
-    fn place_queue(&mut self, id: QueueId, topic_slot: u32, number: u32, record: &TopicRecord) {
+    fn place_queue(&mut self, id: QueueId, topic_name: NamePlace, number: u32, record: &TopicRecord) {
         let writable = if number < record.write_queue_count { record.perm & 2 } else { 0 };
         let readable = if number < record.read_queue_count { record.perm & 4 } else { 0 };
         let perm = u8::try_from(writable | readable).expect("two bits");
@@ -337,7 +335,7 @@ impl State {
                     min_offset: QueueOffset::ZERO,
                     min_offset_trim: LogPosition::ZERO,
                     last_position: LogPosition::ZERO,
-                    topic_slot,
+                    topic_name,
                     number,
                     watched: false,
                     perm,
