@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ringmq_proto::code::Code;
 use ringmq_proto::first_bytes::{FIRST_BYTES_WAIT_MS, FirstBytes};
-use ringmq_proto::remoting::{FrameError, encode_frame, split_frame};
+use ringmq_proto::remoting::{FrameError, Header, encode_frame, request_code, split_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::registry::ConnectionId;
-use crate::requests;
+use crate::requests::{self, Request};
 use crate::server::Shared;
 
 /// Bytes that a buffer begins with.
@@ -45,6 +46,7 @@ pub(crate) async fn serve(stream: TcpStream, id: ConnectionId, shared: Arc<Share
         shared: &shared,
         input: Vec::new(),
         output: Vec::new(),
+        notices: None,
         held: Held { id, shared: &shared, bytes: 0 },
     };
     let end = connection.run().await;
@@ -72,6 +74,8 @@ struct Connection<'a> {
     input: Vec<u8>,
     /// Answers that are not yet sent.
     output: Vec<u8>,
+    /// Frames that the server tells this peer unasked, from its first registration as a broker on.
+    notices: Option<mpsc::Receiver<Vec<u8>>>,
     held: Held<'a>,
 }
 
@@ -121,7 +125,7 @@ impl Connection<'_> {
     async fn answer_frames(&mut self) -> Result<(), End> {
         let mut done = 0;
         loop {
-            match self.answer_frame(done) {
+            match self.answer_frame(done).await {
                 Ok(0) => break,
                 Ok(size) => done += size,
                 Err(error) => {
@@ -138,18 +142,35 @@ impl Connection<'_> {
     }
 
     /// Answers the frame that begins at `start` of the input: its size, or 0 when it has not arrived as a whole.
-    fn answer_frame(&mut self, start: usize) -> Result<usize, FrameError> {
+    async fn answer_frame(&mut self, start: usize) -> Result<usize, FrameError> {
         let input = &self.input[start..];
         let Some((frame, size)) = split_frame(input, self.shared.config.frame_size_bytes_max)? else {
             return Ok(0);
         };
         let header = frame.decode_header()?;
-        // The name server asks nobody, so a response is somebody's mistake: it is dropped.
+        // The name server asks brokers one-way alone, so a response is somebody's mistake: it is dropped.
         if header.is_response() {
             return Ok(size);
         }
-        let now_ms = self.shared.now_ms();
-        let answer = requests::answer(&mut self.shared.registry(), now_ms, self.held.id, &header, frame.body);
+        if header.code == request_code::REGISTER_BROKER && self.notices.is_none() {
+            self.notices = Some(self.shared.open_notices(self.held.id));
+        }
+        let (mut answer, kv_changes) = {
+            let mut state = self.shared.state();
+            let request =
+                Request { now_ms: self.shared.now_ms(), connection: self.held.id, header: &header, body: frame.body };
+            let changes_before = state.kv.changes();
+            let answer = requests::answer(&mut state, request);
+            self.shared.tell_min_ids(&mut state);
+            (answer, (state.kv.changes() > changes_before).then(|| state.kv.changes()))
+        };
+        if let Some(changes) = kv_changes
+            && let Err(error) = self.shared.save_kv(changes).await
+        {
+            tracing::error!(%error, "the key-value configuration is not saved");
+            let remark = format!("changed, but not saved: {error}");
+            answer.header = Header::response(Code::SYSTEM_ERROR, header.opaque).with_remark(remark);
+        }
         let stats = &self.shared.stats;
         stats.requests.add_one();
         if answer.header.response_code() == Code::REQUEST_CODE_NOT_SUPPORTED {
@@ -165,10 +186,17 @@ impl Connection<'_> {
     async fn read(&mut self, patience: Duration, impatience: End) -> Result<(), End> {
         let deadline = Instant::now() + patience;
         loop {
-            match timeout_at(deadline, self.stream.readable()).await {
-                Err(_) => return Err(impatience),
-                Ok(Err(_)) => return Err(End::Closed),
-                Ok(Ok(())) => {}
+            tokio::select! {
+                readable = timeout_at(deadline, self.stream.readable()) => match readable {
+                    Err(_) => return Err(impatience),
+                    Ok(Err(_)) => return Err(End::Closed),
+                    Ok(Ok(())) => {}
+                },
+                notice = next(&mut self.notices) => {
+                    self.output.extend_from_slice(&notice);
+                    self.flush().await?;
+                    continue;
+                }
             }
             self.input.reserve(READ_SIZE_BYTES);
             self.held.resize(self.input.capacity() + self.output.capacity())?;
@@ -222,6 +250,15 @@ impl Connection<'_> {
         let mut dropped = [0; 1024];
         while matches!(timeout_at(deadline, self.stream.read(&mut dropped)).await, Ok(Ok(1..))) {}
     }
+}
+
+async fn next(notices: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Vec<u8> {
+    if let Some(receiver) = notices
+        && let Some(notice) = receiver.recv().await
+    {
+        return notice;
+    }
+    std::future::pending().await
 }
 
 /// What a connection holds of the server's: its place, its part of the buffers, the registrations that came over it. Given

@@ -22,6 +22,15 @@ pub const NAME_SIZE_BYTES_MAX: usize = 255;
 /// How long a registration may count without another, whatever the broker asks for, in ms. When reached: this much counts.
 pub const HEARTBEAT_TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
+/// Keys of the key-value configuration. When reached: a new one is answered 2 SYSTEM_BUSY.
+pub const KV_COUNT_MAX: usize = 100_000;
+
+/// Bytes of all keys and values of the key-value configuration. When reached: as for [`KV_COUNT_MAX`].
+pub const KV_SIZE_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that wait to be told to one broker. When reached: the newest is dropped; brokers ask by themselves, too.
+pub const NOTICE_COUNT_MAX: usize = 64;
+
 /// Connections at a time. When reached: a new one is closed at once, and counted.
 pub const CONNECTION_COUNT_MAX: usize = 16_384;
 

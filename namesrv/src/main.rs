@@ -2,10 +2,12 @@
 
 use std::io::IsTerminal;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
+use ringmq_namesrv::options::Options;
 use ringmq_namesrv::{Config, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,6 +21,14 @@ struct Arguments {
     /// Where to listen, HOST:PORT; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9876", env = "RINGMQ_NAMESRV_LISTEN", value_parser = address)]
     listen: SocketAddr,
+
+    /// File of the key-value configuration (RocketMQ's kvConfig.json); without one, it ends with the process.
+    #[arg(long, value_name = "FILE", env = "RINGMQ_NAMESRV_KV_CONFIG")]
+    kv_config: Option<PathBuf>,
+
+    /// An option under RocketMQ's name, such as orderMessageEnable=true; may be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    options: Vec<String>,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -34,7 +44,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(arguments.listen) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ringmq-namesrv: {error:#}");
@@ -43,13 +53,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(listen: SocketAddr) -> anyhow::Result<()> {
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { listen, kv_config, options: texts } = arguments;
+    let mut options = Options::default();
+    for text in &texts {
+        options.update(text).with_context(|| format!("--set {text}"))?;
+    }
+    let config = Config { listen, kv_config, options, ..Config::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let server = Server::bind(Config { listen, ..Config::default() })
-            .await
-            .with_context(|| format!("cannot listen on {listen}; choose another address with --listen"))?;
+        let server = Server::bind(config).await?;
         let address = server.local_addr();
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "reachable from other machines, without access control");

@@ -1,23 +1,32 @@
 //! The server: accepts connections, lends them the registry, and lets silent brokers expire.
 //!
-//! Everything runs on the tokio runtime of the caller, one task a connection; a single thread is enough. The registry stands
+//! Everything runs on the tokio runtime of the caller, one task a connection; a single thread is enough. The state stands
 //! behind one lock that is held for one request at a time and never across an await.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ringmq_proto::limits::FRAME_SIZE_BYTES_MAX;
+use ringmq_proto::remoting::{SerializeType, encode_frame};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::connection;
-use crate::limits::{BUFFERED_BYTES_MAX, CONNECTION_COUNT_MAX, FRAME_TIME_MAX, IDLE_TIME_MAX};
-use crate::registry::{ConnectionId, Gone, Registry};
+use crate::kv::KvConfig;
+use crate::kv_file::KvFile;
+use crate::limits::{BUFFERED_BYTES_MAX, CONNECTION_COUNT_MAX, FRAME_TIME_MAX, IDLE_TIME_MAX, NOTICE_COUNT_MAX};
+use crate::options::Options;
+use crate::registry::{ConnectionId, Gone};
+use crate::requests;
+use crate::state::State;
 use crate::stats::{Stats, StatsSnapshot};
 
 /// Connections that wait to be accepted (the kernel's `net.core.somaxconn` bounds it, too). When reached: the client's
@@ -32,6 +41,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the key-value configuration is saved; without a file it ends with the server.
+    pub kv_config: Option<PathBuf>,
+    /// What administrators may switch while it runs.
+    pub options: Options,
     /// How often silent brokers are looked for.
     pub expiry_interval: Duration,
     /// See [`IDLE_TIME_MAX`].
@@ -50,6 +63,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            kv_config: None,
+            options: Options::default(),
             expiry_interval: Duration::from_secs(5),
             idle_time_max: IDLE_TIME_MAX,
             frame_time_max: FRAME_TIME_MAX,
@@ -58,6 +73,29 @@ impl Default for Config {
             buffered_bytes_max: BUFFERED_BYTES_MAX,
         }
     }
+}
+
+/// Why a name server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken or is none of this machine.
+    #[error("cannot listen on {address}; choose another address with --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The saved configuration cannot be read.
+    #[error("cannot read {}: mend it or choose another file with --kv-config", path.display())]
+    KvConfig {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// A name server that listens. It answers while [`Server::run`] runs.
@@ -69,15 +107,19 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens. Fails when the address is taken or is none of this machine.
-    pub async fn bind(config: Config) -> io::Result<Self> {
-        let socket = if config.listen.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        // A restarted server may listen again at once; a second server still cannot.
-        socket.set_reuseaddr(true)?;
-        socket.bind(config.listen)?;
-        let listener = socket.listen(ACCEPT_BACKLOG)?;
-        let local_addr = listener.local_addr()?;
-        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config)) })
+    /// Listens.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let open =
+            |path: &PathBuf| KvFile::open(path).map_err(|source| StartError::KvConfig { path: path.clone(), source });
+        let (file, kv) = config.kv_config.as_ref().map(open).transpose()?.unzip();
+        let address = config.listen;
+        let (listener, local_addr) = listen(address).map_err(|source| StartError::Listen { address, source })?;
+        let settings = settings(&config, local_addr);
+        let state = State { kv: kv.unwrap_or_default(), options: config.options, settings, ..State::default() };
+        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, file, state)) })
     }
 
     /// Where it listens, with the real port.
@@ -159,12 +201,23 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) stats: Stats,
     started: Instant,
-    registry: Mutex<Registry>,
+    state: Mutex<State>,
+    /// Writers of the file take turns.
+    kv_file: Option<Arc<tokio::sync::Mutex<KvFile>>>,
+    /// Connections of brokers, for what they are told unasked.
+    notices: Mutex<BTreeMap<ConnectionId, mpsc::Sender<Vec<u8>>>>,
 }
 
 impl Shared {
-    fn new(config: Config) -> Self {
-        Self { config, stats: Stats::default(), started: Instant::now(), registry: Mutex::new(Registry::new()) }
+    fn new(config: Config, kv_file: Option<KvFile>, state: State) -> Self {
+        Self {
+            config,
+            stats: Stats::default(),
+            started: Instant::now(),
+            state: Mutex::new(state),
+            kv_file: kv_file.map(|file| Arc::new(tokio::sync::Mutex::new(file))),
+            notices: Mutex::default(),
+        }
     }
 
     /// Time since the server was made, in ms.
@@ -172,10 +225,50 @@ impl Shared {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// The registry, for one request. After a panic inside it, the next request takes it as it is: a route may be missing
-    /// until its broker registers again, which all clients can bear.
-    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state, for one request. After a panic inside it, the next request takes it as it is: a route may be missing until
+    /// its broker registers again, which all clients can bear.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves the key-value configuration, unless a later change than this one has been saved already.
+    pub(crate) async fn save_kv(&self, changes: u64) -> io::Result<()> {
+        let Some(file) = &self.kv_file else {
+            tracing::warn!("the key-value configuration ends with this process: it has no file (--kv-config)");
+            return Ok(());
+        };
+        let mut file = Arc::clone(file).lock_owned().await;
+        if file.has(changes) {
+            return Ok(());
+        }
+        let config: KvConfig = self.state().kv.clone();
+        tokio::task::spawn_blocking(move || file.save(&config)).await?
+    }
+
+    /// From now on the connection may be told something unasked.
+    pub(crate) fn open_notices(&self, id: ConnectionId) -> mpsc::Receiver<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel(NOTICE_COUNT_MAX);
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).insert(id, sender);
+        receiver
+    }
+
+    /// Tells brokers that the lowest id of their name has changed. Who cannot take it asks by itself (901), so a full or closed
+    /// connection is left alone.
+    pub(crate) fn tell_min_ids(&self, state: &mut State) {
+        let changes = state.registry.take_min_id_changes();
+        if !state.options.notify_min_id || changes.is_empty() {
+            return;
+        }
+        let notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        for (opaque, change) in (0..).zip(&changes) {
+            let mut frame = Vec::new();
+            encode_frame(&mut frame, SerializeType::Json, &requests::min_id_request(change, opaque), &[]);
+            for sender in change.to.iter().filter_map(|id| notices.get(id)) {
+                if sender.try_send(frame.clone()).is_err() {
+                    tracing::debug!(broker = change.broker_name, "a broker was not told of its lowest id");
+                }
+            }
+        }
     }
 
     /// Moves the part of the buffers that one connection has from `from` to `to` bytes, when that is allowed.
@@ -197,13 +290,39 @@ impl Shared {
     pub(crate) fn connection_closed(&self, id: ConnectionId, bytes: usize) {
         self.stats.connections.fetch_sub(1, Ordering::Relaxed);
         self.stats.buffered_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        log_gone(&self.registry().connection_closed(id), "its connection closed");
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let mut state = self.state();
+        log_gone(&state.registry.connection_closed(id), "its connection closed");
+        self.tell_min_ids(&mut state);
     }
 
     fn expire(&self) {
         let now_ms = self.now_ms();
-        log_gone(&self.registry().expire(now_ms), "it fell silent");
+        let mut state = self.state();
+        log_gone(&state.registry.expire(now_ms), "it fell silent");
+        self.tell_min_ids(&mut state);
     }
+}
+
+fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted server may listen again at once; a second server still cannot.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    let listener = socket.listen(ACCEPT_BACKLOG)?;
+    let local_addr = listener.local_addr()?;
+    Ok((listener, local_addr))
+}
+
+/// What was chosen at the start, under RocketMQ's names.
+fn settings(config: &Config, listen: SocketAddr) -> Vec<(String, String)> {
+    let settings = [
+        ("bindAddress", listen.ip().to_string()),
+        ("listenPort", listen.port().to_string()),
+        ("scanNotActiveBrokerInterval", config.expiry_interval.as_millis().to_string()),
+        ("serverChannelMaxIdleTimeSeconds", config.idle_time_max.as_secs().to_string()),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }
 
 fn log_gone(gone: &[Gone], why: &str) {

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use crate::server::{Config, Server, StatsHandle};
+use crate::server::{Config, Server, StartError, StatsHandle};
 use crate::stats::StatsSnapshot;
 
 /// A running name server. It stops when this is dropped.
@@ -26,7 +26,10 @@ pub fn spawn_thread(config: Config) -> io::Result<Handle> {
     let thread = std::thread::Builder::new().name("namesrv".to_owned()).spawn(move || {
         let bind = || -> io::Result<_> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let server = runtime.block_on(Server::bind(config))?;
+            let server = runtime.block_on(Server::bind(config)).map_err(|error| match error {
+                StartError::Listen { source, .. } => source,
+                other => io::Error::other(other),
+            })?;
             Ok((runtime, server))
         };
         // That nobody listens to the outcome any more is impossible: the starter waits for it below.

@@ -6,6 +6,8 @@
 //! topic        -> broker name -> queues, permissions
 //! ```
 //!
+//! [`topics`](self) enters and deletes topics, `removal` lets brokers go, `lookup` answers questions.
+//!
 //! **A topic's broker names are registered brokers, always**, and so are a cluster's. The rules are RocketMQ's:
 //! * A broker lives until it unregisters, its connection closes, or nothing has come for the time that it asked for (120 s
 //!   unless it said otherwise). When the last address of a broker name goes, its topics go; before that they stay.
@@ -13,19 +15,25 @@
 //! * An id that comes with another address goes to the newcomer, unless the newcomer's state version (the broker's term) is
 //!   smaller: then nothing changes, except that the rule above has been followed.
 //! * Topics follow the master's registrations alone. An equal version adds what is missing and changes nothing else. A
-//!   registration removes no topic, for it may hold only what is new, unless it says that it is the whole table. (With acting masters, the lowest slave registers
-//!   topics too, for reading only; and the queues of a broker name that lost its master become read-only.)
+//!   registration removes no topic, for it may hold only what is new, unless it says that it is the whole table. (With acting
+//!   masters, the lowest slave registers topics too, for reading only; and the queues of a broker name that lost its master
+//!   are read-only.)
+//! * A first registration of one topic alone is taken (RocketMQ refuses it), but not for all that the broker has: asked by 322,
+//!   the answer is that the table has changed, so that the rest is registered as well.
+//! * Where writing was wiped (205), it stays wiped until it is added again (327) or the broker name has gone. (RocketMQ
+//!   forgets a wipe topic by topic when the broker's table changes, which ends a drain unasked.)
+
+pub mod lookup;
+mod removal;
+mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
-use ringmq_proto::remoting::registration::{DataVersion, RegisterBody, RegisterBroker, TopicConfig, UnregisterBroker};
-use ringmq_proto::remoting::route::{BrokerData, ClusterInfo, MASTER_ID, PERM_WRITE, QueueData, TopicRoute};
+use ringmq_proto::remoting::registration::{DataVersion, RegisterBody, RegisterBroker};
+use ringmq_proto::remoting::route::{MASTER_ID, PERM_WRITE};
 
-use crate::limits::{
-    BROKER_COUNT_MAX, HEARTBEAT_TIMEOUT_MS_MAX, NAME_SIZE_BYTES_MAX, QUEUE_COUNT_MAX, ROUTE_COUNT_MAX, TOPIC_COUNT_MAX,
-};
+use crate::limits::{BROKER_COUNT_MAX, HEARTBEAT_TIMEOUT_MS_MAX, NAME_SIZE_BYTES_MAX};
 
 /// How long a registration counts when the broker does not say, in ms: RocketMQ's.
 pub const HEARTBEAT_TIMEOUT_MS_DEFAULT: u64 = 120_000;
@@ -81,7 +89,25 @@ pub struct Gone {
     pub broker_addr: String,
 }
 
-/// Everything a name server knows.
+/// The lowest id that lives under a broker name has changed: what its replicas are told (905). Only where a slave may stand in
+/// for its master.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MinIdChange {
+    /// Its name.
+    pub broker_name: String,
+    /// The lowest id.
+    pub min_id: i64,
+    /// Its address.
+    pub min_addr: String,
+    /// Where it serves replicas, when it has just come.
+    pub ha_addr: Option<String>,
+    /// Who has gone, when that is why.
+    pub offline_addr: Option<String>,
+    /// Connections of those who are told.
+    pub to: Vec<ConnectionId>,
+}
+
+/// All routes that a name server knows.
 #[derive(Debug, Default)]
 pub struct Registry {
     clusters: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
@@ -91,12 +117,17 @@ pub struct Registry {
     broker_count: usize,
     /// Entries in all of `topics`.
     route_count: usize,
+    /// What happened and is not told yet.
+    min_id_changes: Vec<MinIdChange>,
 }
 
 #[derive(Debug)]
 struct Broker {
     cluster: Arc<str>,
     acting_master: Option<bool>,
+    zone: Option<Box<str>>,
+    /// Nobody may write, whatever the topics' permissions.
+    write_wiped: bool,
     replicas: BTreeMap<i64, Replica>,
 }
 
@@ -106,6 +137,8 @@ struct Replica {
     ha_addr: String,
     connection: ConnectionId,
     data_version: DataVersion,
+    /// All topics of that version have been registered, as far as is known.
+    is_whole: bool,
     seen_ms: u64,
     timeout_ms: u64,
 }
@@ -156,6 +189,9 @@ impl Registry {
         }
         outcome.first = holder.is_none_or(|holder| holder.addr != header.broker_addr);
         let is_new = holder.is_none();
+        let is_whole = body.topics.len() != 1
+            || header.whole_table == Some(true)
+            || holder.is_some_and(|holder| holder.is_whole);
         let has_changed = outcome.first || holder.is_none_or(|holder| holder.data_version != body.data_version);
         let writable = self.whose_topics_count(header);
         if is_new && moved_from.is_none() && self.broker_count >= BROKER_COUNT_MAX {
@@ -168,49 +204,41 @@ impl Registry {
         if let Some(id) = moved_from {
             self.vacate(header.broker_name, id);
         }
-        let name = self.put_broker(now_ms, connection, header, body.data_version);
+        let lowest_before = known_lowest(&self.brokers, header.broker_name);
+        let name = self.put_broker(now_ms, connection, header, (body.data_version, is_whole));
         if let Some(perm_mask) = writable {
             self.put_topics(&name, &body.topics, perm_mask, has_changed, &mut outcome);
             if has_changed && header.whole_table == Some(true) {
                 outcome.topics_removed = self.keep_topics(&name, &body.topics);
             }
         }
+        if lowest_before.is_some_and(|lowest| header.broker_id < lowest) {
+            self.min_id_came(&name);
+        }
         outcome.master = self.master_for(header);
         Ok(outcome)
     }
 
-    /// Unregisters an address; whether it was registered.
-    pub fn unregister(&mut self, header: &UnregisterBroker<'_>) -> Option<Gone> {
-        let id = self.brokers.get(header.broker_name)?.id_of(header.broker_addr)?;
-        self.remove(header.broker_name, id)
-    }
-
-    /// Forgets the brokers whose last registration came over this connection.
-    pub fn connection_closed(&mut self, connection: ConnectionId) -> Vec<Gone> {
-        self.remove_where(|replica| replica.connection == connection)
-    }
-
-    /// Forgets the brokers that have been silent for longer than they announced.
-    pub fn expire(&mut self, now_ms: u64) -> Vec<Gone> {
-        self.remove_where(|replica| now_ms.saturating_sub(replica.seen_ms) > replica.timeout_ms)
-    }
-
-    /// Where `topic` is, or `None` when no registered broker has it.
-    pub fn route(&self, topic: &str) -> Option<TopicRoute> {
-        let queues_by_broker = self.topics.get(topic)?;
-        let broker_datas = queues_by_broker.keys().map(|name| self.brokers[name].data(name)).collect();
-        let queue_datas = queues_by_broker.iter().map(|(name, queues)| queues.data(name)).collect();
-        Some(TopicRoute { broker_datas, queue_datas, ..TopicRoute::default() })
-    }
-
-    /// All brokers and clusters.
-    pub fn cluster_info(&self) -> ClusterInfo {
-        let brokers = self.brokers.iter().map(|(name, broker)| (name.to_string(), broker.data(name)));
-        let names = |names: &BTreeSet<Arc<str>>| names.iter().map(ToString::to_string).collect();
-        ClusterInfo {
-            broker_addr_table: brokers.collect(),
-            cluster_addr_table: self.clusters.iter().map(|(cluster, set)| (cluster.to_string(), names(set))).collect(),
+    /// Notes where a broker name stands; an unusable zone is none.
+    pub fn set_zone(&mut self, broker_name: &str, zone: Option<&str>) {
+        if let Some(broker) = self.brokers.get_mut(broker_name) {
+            broker.zone = zone.filter(|zone| !zone.is_empty() && zone.len() <= NAME_SIZE_BYTES_MAX).map(Box::from);
         }
+    }
+
+    /// What there is to tell about lowest ids since the last call.
+    pub fn take_min_id_changes(&mut self) -> Vec<MinIdChange> {
+        std::mem::take(&mut self.min_id_changes)
+    }
+
+    /// A lower id than all has come: the others hear of it.
+    fn min_id_came(&mut self, name: &str) {
+        let Some((id, lowest, others)) = self.brokers.get(name).and_then(Broker::lowest_if_acting) else { return };
+        let ha_addr = Some(lowest.ha_addr.clone());
+        let to: Vec<_> = others.map(|replica| replica.connection).collect();
+        let (broker_name, min_addr) = (name.to_owned(), lowest.addr.clone());
+        let change = MinIdChange { broker_name, min_id: id, min_addr, ha_addr, offline_addr: None, to };
+        self.min_id_changes.push(change);
     }
 
     /// Whether this registration decides about topics: the permissions that it may give (all for a master).
@@ -224,30 +252,13 @@ impl Registry {
         (header.enable_acting_master == Some(true) && is_lowest).then_some(!PERM_WRITE)
     }
 
-    fn check_room_for_topics(&self, broker_name: &str, topics: &[TopicConfig]) -> Result<(), Refusal> {
-        let (mut new_topics, mut new_routes) = (0, 0);
-        for topic in topics.iter().filter(|topic| is_usable(topic)) {
-            match self.topics.get(topic.topic_name.as_str()) {
-                None => (new_topics, new_routes) = (new_topics + 1, new_routes + 1),
-                Some(brokers) => new_routes += usize::from(!brokers.contains_key(broker_name)),
-            }
-        }
-        if new_topics > 0 && self.topics.len() + new_topics > TOPIC_COUNT_MAX {
-            return Err(Refusal::Full { what: "topics", count_max: TOPIC_COUNT_MAX });
-        }
-        if new_routes > 0 && self.route_count + new_routes > ROUTE_COUNT_MAX {
-            return Err(Refusal::Full { what: "routes of topics", count_max: ROUTE_COUNT_MAX });
-        }
-        Ok(())
-    }
-
     /// Enters the address under its id; the name, shared.
     fn put_broker(
         &mut self,
         now_ms: u64,
         connection: ConnectionId,
         header: &RegisterBroker<'_>,
-        data_version: DataVersion,
+        (data_version, is_whole): (DataVersion, bool),
     ) -> Arc<str> {
         let known = self.brokers.get_key_value(header.broker_name);
         let name = known.map_or_else(|| Arc::from(header.broker_name), |(name, _)| Arc::clone(name));
@@ -266,12 +277,15 @@ impl Registry {
             ha_addr: header.ha_server_addr.to_owned(),
             connection,
             data_version,
+            is_whole,
             seen_ms: now_ms,
             timeout_ms: asked_ms.unwrap_or(HEARTBEAT_TIMEOUT_MS_DEFAULT).min(HEARTBEAT_TIMEOUT_MS_MAX),
         };
         let broker = self.brokers.entry(Arc::clone(&name)).or_insert_with(|| Broker {
             cluster: Arc::clone(&cluster),
             acting_master: None,
+            zone: None,
+            write_wiped: false,
             replicas: BTreeMap::new(),
         });
         broker.cluster = cluster;
@@ -280,122 +294,12 @@ impl Registry {
         name
     }
 
-    /// Enters the topics of a broker name: all of them when its table `changed`, else those that are missing.
-    fn put_topics(
-        &mut self,
-        name: &Arc<str>,
-        topics: &[TopicConfig],
-        perm_mask: i32,
-        changed: bool,
-        outcome: &mut Registered,
-    ) {
-        for topic in topics {
-            if !is_usable(topic) {
-                outcome.topics_refused += 1;
-                continue;
-            }
-            let queues = Queues {
-                perm: topic.perm & perm_mask,
-                read_count: topic.read_queue_nums,
-                write_count: topic.write_queue_nums,
-                sys_flag: topic.topic_sys_flag,
-            };
-            if !self.topics.contains_key(topic.topic_name.as_str()) {
-                self.topics.insert(topic.topic_name.as_str().into(), BTreeMap::new());
-            }
-            let brokers = self.topics.get_mut(topic.topic_name.as_str()).expect("it is there since the line above");
-            match brokers.get_mut(name) {
-                Some(known) if changed && *known != queues => *known = queues,
-                Some(_) => continue,
-                None => {
-                    brokers.insert(Arc::clone(name), queues);
-                    self.route_count += 1;
-                }
-            }
-            outcome.topics_changed += 1;
-        }
-    }
-
-    /// Removes the topics of a broker name that are not in `topics`; how many those are.
-    fn keep_topics(&mut self, name: &str, topics: &[TopicConfig]) -> usize {
-        let kept: BTreeSet<&str> = topics.iter().map(|topic| topic.topic_name.as_str()).collect();
-        let mut removed = 0;
-        self.topics.retain(|topic, brokers| {
-            if !kept.contains(&**topic) {
-                removed += usize::from(brokers.remove(name).is_some());
-            }
-            !brokers.is_empty()
-        });
-        self.route_count -= removed;
-        removed
-    }
-
     fn master_for(&self, header: &RegisterBroker<'_>) -> Option<(String, String)> {
         if header.broker_id == MASTER_ID {
             return None;
         }
         let master = self.brokers.get(header.broker_name)?.replicas.get(&MASTER_ID)?;
         Some((master.addr.clone(), master.ha_addr.clone()))
-    }
-
-    fn remove_where(&mut self, is_gone: impl Fn(&Replica) -> bool) -> Vec<Gone> {
-        let gone: Vec<(Arc<str>, i64)> = self
-            .brokers
-            .iter()
-            .flat_map(|(name, broker)| broker.replicas.iter().map(move |(id, replica)| (name, id, replica)))
-            .filter(|(_, _, replica)| is_gone(replica))
-            .map(|(name, id, _)| (Arc::clone(name), *id))
-            .collect();
-        self.remove_all(&gone)
-    }
-
-    fn remove(&mut self, name: &str, id: i64) -> Option<Gone> {
-        let (name, _) = self.brokers.get_key_value(name)?;
-        let name = Arc::clone(name);
-        self.remove_all(&[(name, id)]).pop()
-    }
-
-    /// Removes addresses, and with the last one of a broker name everything about the name. One pass over the topics, however
-    /// many brokers a connection takes along.
-    fn remove_all(&mut self, addresses: &[(Arc<str>, i64)]) -> Vec<Gone> {
-        let mut gone = Vec::new();
-        let mut empty_names = BTreeSet::new();
-        for (name, id) in addresses {
-            let Some(replica) = self.vacate(name, *id) else {
-                continue;
-            };
-            gone.push(Gone { broker_name: name.to_string(), broker_id: *id, broker_addr: replica.addr });
-            let broker = &self.brokers[name];
-            if broker.replicas.is_empty() {
-                let cluster = Arc::clone(&broker.cluster);
-                self.brokers.remove(name);
-                self.leave_cluster(&cluster, name);
-                empty_names.insert(Arc::clone(name));
-            }
-        }
-        if !empty_names.is_empty() {
-            let route_count = &mut self.route_count;
-            self.topics.retain(|_, brokers| {
-                *route_count -= brokers.len();
-                brokers.retain(|name, _| !empty_names.contains(name));
-                *route_count += brokers.len();
-                !brokers.is_empty()
-            });
-        }
-        gone
-    }
-
-    /// Takes the address out of an id. The name and its topics stay, even without any address: the caller goes on.
-    fn vacate(&mut self, name: &str, id: i64) -> Option<Replica> {
-        let broker = self.brokers.get_mut(name)?;
-        let replica = broker.replicas.remove(&id)?;
-        self.broker_count -= 1;
-        if id == MASTER_ID && broker.acting_master == Some(true) {
-            for queues in self.topics.values_mut().filter_map(|brokers| brokers.get_mut(name)) {
-                queues.perm &= !PERM_WRITE;
-            }
-        }
-        Some(replica)
     }
 
     fn leave_cluster(&mut self, cluster: &str, name: &str) {
@@ -414,14 +318,17 @@ impl Broker {
         self.replicas.iter().find(|(_, replica)| replica.addr == addr).map(|(id, _)| *id)
     }
 
-    fn data(&self, name: &str) -> BrokerData {
-        BrokerData {
-            broker_addrs: self.replicas.iter().map(|(id, replica)| (*id, replica.addr.clone())).collect(),
-            broker_name: name.to_owned(),
-            cluster: self.cluster.to_string(),
-            enable_acting_master: self.acting_master,
-            zone_name: None,
-        }
+    /// The permissions that its queues can have now.
+    fn perm_mask(&self) -> i32 {
+        let masterless = self.acting_master == Some(true) && !self.replicas.contains_key(&MASTER_ID);
+        if self.write_wiped || masterless { !PERM_WRITE } else { !0 }
+    }
+
+    /// The lowest id and the others, where a slave may stand in for its master.
+    fn lowest_if_acting(&self) -> Option<(i64, &Replica, impl Iterator<Item = &Replica>)> {
+        let mut replicas = self.replicas.iter();
+        let (id, lowest) = replicas.next()?;
+        (self.acting_master == Some(true)).then(|| (*id, lowest, replicas.map(|(_, replica)| replica)))
     }
 }
 
@@ -432,16 +339,8 @@ impl Replica {
     }
 }
 
-impl Queues {
-    fn data(&self, broker_name: &str) -> QueueData {
-        QueueData {
-            broker_name: broker_name.to_owned(),
-            perm: self.perm,
-            read_queue_nums: self.read_count,
-            topic_sys_flag: self.sys_flag,
-            write_queue_nums: self.write_count,
-        }
-    }
+fn known_lowest(brokers: &BTreeMap<Arc<str>, Broker>, name: &str) -> Option<i64> {
+    brokers.get(name)?.replicas.keys().next().copied()
 }
 
 fn check_names(header: &RegisterBroker<'_>) -> Result<(), Refusal> {
@@ -460,13 +359,4 @@ fn check_names(header: &RegisterBroker<'_>) -> Result<(), Refusal> {
         }
     }
     if header.broker_id < MASTER_ID { Err(Refusal::Parameter { what: "brokerId" }) } else { Ok(()) }
-}
-
-fn is_usable(topic: &TopicConfig) -> bool {
-    let queue_counts = 0..=QUEUE_COUNT_MAX;
-    !topic.topic_name.is_empty()
-        && topic.topic_name.len() <= LONG_NAME_SIZE_BYTES_MAX
-        && !topic.topic_name.chars().any(char::is_control)
-        && queue_counts.contains(&topic.read_queue_nums)
-        && queue_counts.contains(&topic.write_queue_nums)
 }
