@@ -1,0 +1,41 @@
+"""RingMQ's name server and broker, from this tree or from a folder with binaries (RINGMQ_BIN)."""
+import os
+import subprocess
+from pathlib import Path
+
+from .process import Child
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class RingMQ:
+    """The binaries of this checkout, built in release mode unless RINGMQ_BIN names a folder that has them."""
+
+    name = "ringmq"
+
+    def __init__(self, workspace):
+        self.workspace = workspace
+        self.bin = None
+
+    def prepare(self):
+        given = os.environ.get("RINGMQ_BIN")
+        if given:
+            self.bin = Path(given)
+            return
+        subprocess.run(["cargo", "build", "--locked", "--release", "-p", "ringmq-broker", "-p", "ringmq-namesrv"],
+                       cwd=ROOT, check=True)
+        self.bin = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+
+    def start_namesrv(self, directory, port):
+        return Child("namesrv", [self.bin / "ringmq-namesrv", "--listen", f"127.0.0.1:{port}"], directory / "out.log")
+
+    def start_broker(self, broker, namesrv, settings):
+        command = [self.bin / "ringmq-broker", "--name", broker.name, "--namesrv", namesrv,
+                   "--listen", broker.address, "--data", broker.directory / "data",
+                   "--set", f"segment={64 << 20}", "--set", f"hot-tail={64 << 20}"]
+        if broker.shards > 1:
+            command += ["--shards", broker.shards]
+        for name, value in settings.items():
+            command += ["--set", f"{name}={value}"]
+        broker.directory.mkdir(parents=True, exist_ok=True)
+        return Child(broker.name, command, broker.directory / "out.log")
