@@ -115,6 +115,40 @@ codes! {
     ILLEGAL_OPERATION = 604;
     /// The broker is draining: 5.x clients reconnect and ask again.
     GO_AWAY = 1500;
+    /// Controller: the master's epoch is an old one.
+    CONTROLLER_FENCED_MASTER_EPOCH = 2000;
+    /// Controller: the epoch of the replicas in sync is an old one.
+    CONTROLLER_FENCED_SYNC_STATE_SET_EPOCH = 2001;
+    /// Controller: this broker is not the master.
+    CONTROLLER_INVALID_MASTER = 2002;
+    /// Controller: these replicas are not in the group.
+    CONTROLLER_INVALID_REPLICAS = 2003;
+    /// Controller: there is no master.
+    CONTROLLER_MASTER_NOT_AVAILABLE = 2004;
+    /// Controller: the request cannot be carried out.
+    CONTROLLER_INVALID_REQUEST = 2005;
+    /// Controller: the broker is not alive.
+    CONTROLLER_BROKER_NOT_ALIVE = 2006;
+    /// Controller: another controller leads.
+    CONTROLLER_NOT_LEADER = 2007;
+    /// Controller: the group is not known.
+    CONTROLLER_BROKER_METADATA_NOT_EXIST = 2008;
+    /// Controller: the data to clean is wrong.
+    CONTROLLER_INVALID_CLEAN_BROKER_METADATA = 2009;
+    /// Controller: the broker must register first.
+    CONTROLLER_BROKER_NEED_TO_BE_REGISTERED = 2010;
+    /// Controller: there is a master already.
+    CONTROLLER_MASTER_STILL_EXIST = 2011;
+    /// Controller: no master could be chosen.
+    CONTROLLER_ELECT_MASTER_FAILED = 2012;
+    /// Controller: the replicas in sync could not be changed.
+    CONTROLLER_ALTER_SYNC_STATE_SET_FAILED = 2013;
+    /// Controller: the broker id is taken or wrong.
+    CONTROLLER_BROKER_ID_INVALID = 2014;
+    /// Controller: its consensus failed.
+    CONTROLLER_JRAFT_INTERNAL_ERROR = 2015;
+    /// Controller: no sign of life of the broker is known.
+    CONTROLLER_BROKER_LIVE_INFO_NOT_EXISTS = 2016;
     /// No such user.
     USER_NOT_EXIST = 3001;
     /// No such access policy.

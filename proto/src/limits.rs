@@ -36,6 +36,15 @@ pub const REMOTING_EXT_FIELD_COUNT_MAX: usize = 256;
 /// size.
 pub const REMOTING_REMARK_SIZE_BYTES_MAX: usize = 4 << 10;
 
+/// Bytes of the JSON body of a remoting request, other than a registration. When reached: code 1 with the reason.
+pub const REQUEST_BODY_SIZE_BYTES_MAX: usize = 4 << 20;
+
+/// Elements of one list or table in such a body. When reached: code 1 with the reason.
+pub const BODY_LIST_COUNT_MAX: usize = 65_536;
+
+/// Characters of the handle of a timed message. When reached: it is no handle, code 604.
+pub const RECALL_HANDLE_SIZE_BYTES_MAX: usize = 2 << 10;
+
 /// Topics in one registration of a broker with a name server. When reached: code 1 with the reason.
 pub const REGISTRATION_TOPIC_COUNT_MAX: usize = 200_000;
 

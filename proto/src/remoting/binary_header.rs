@@ -11,6 +11,7 @@
 use std::borrow::Cow;
 
 use super::FrameError;
+use super::direct::{Head, Scratch};
 use super::ext::{EXT_FIELD_COUNT_USUAL, ExtFields};
 use super::header::{Header, Language};
 use crate::limits::REMOTING_EXT_FIELD_COUNT_MAX;
@@ -32,7 +33,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
     let remark = input.long_chunk()?;
     let fields = input.long_chunk()?;
     if !input.bytes.is_empty() {
-        return Err(FrameError::Header("bytes behind the binary header"));
+        return Err(BYTES_BEHIND);
     }
     Ok(Header {
         code,
@@ -45,6 +46,66 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
     })
 }
 
+/// The code, at its fixed place.
+pub(super) fn peek_code(bytes: &[u8]) -> Result<i32, FrameError> {
+    Ok(i32::from(i16::from_be_bytes(Input { bytes }.array()?)))
+}
+
+/// Reads a header without keeping it: see [`super::direct`].
+pub(super) fn scan<'a>(
+    bytes: &'a [u8],
+    scratch: &'a mut Vec<u8>,
+    mut field: impl FnMut(&'a str, &'a str),
+) -> Result<Head, FrameError> {
+    let mut input = Input { bytes };
+    let mut head = Head::EMPTY;
+    head.code = i32::from(i16::from_be_bytes(input.array()?));
+    head.language = Language::from_code(u8::from_be_bytes(input.array()?));
+    head.version = i32::from(i16::from_be_bytes(input.array()?));
+    head.opaque = i32::from_be_bytes(input.array()?);
+    head.flag = i32::from_be_bytes(input.array()?);
+    input.long_chunk()?; // remark
+    let fields = input.long_chunk()?;
+    if !input.bytes.is_empty() {
+        return Err(BYTES_BEHIND);
+    }
+    // A replaced byte makes three.
+    let mut scratch = Scratch::new(scratch, 3 * fields.len());
+    let mut input = Input { bytes: fields };
+    let mut count = 0;
+    while !input.bytes.is_empty() {
+        let name = input.short_chunk()?;
+        let value = input.long_chunk()?;
+        if value.is_empty() {
+            continue;
+        }
+        if count == REMOTING_EXT_FIELD_COUNT_MAX {
+            return Err(TOO_MANY_FIELDS);
+        }
+        count += 1;
+        field(text_into(name, &mut scratch), text_into(value, &mut scratch));
+    }
+    Ok(head)
+}
+
+/// Text, what is none of it replaced in `scratch`.
+#[inline]
+fn text_into<'a>(bytes: &'a [u8], scratch: &mut Scratch<'a>) -> &'a str {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text;
+    }
+    let replaced = String::from_utf8_lossy(bytes);
+    let fill = |out: &mut [u8]| {
+        out.copy_from_slice(replaced.as_bytes());
+        Some(replaced.len())
+    };
+    let copy = scratch.put(replaced.len(), fill).expect("the scratch has three times the size of all fields");
+    std::str::from_utf8(copy).expect("replaced above")
+}
+
+const BYTES_BEHIND: FrameError = FrameError::Header("bytes behind the binary header");
+const TOO_MANY_FIELDS: FrameError = FrameError::Header("too many extension fields");
+
 fn decode_fields(bytes: &[u8]) -> Result<ExtFields<'_>, FrameError> {
     let mut input = Input { bytes };
     let mut ext = if bytes.is_empty() { ExtFields::new() } else { ExtFields::with_capacity(EXT_FIELD_COUNT_USUAL) };
@@ -55,7 +116,7 @@ fn decode_fields(bytes: &[u8]) -> Result<ExtFields<'_>, FrameError> {
             continue;
         }
         if ext.len() == REMOTING_EXT_FIELD_COUNT_MAX {
-            return Err(FrameError::Header("too many extension fields"));
+            return Err(TOO_MANY_FIELDS);
         }
         ext.push(text(name), text(value));
     }

@@ -6,7 +6,9 @@
 
 use std::borrow::Cow;
 
-use super::FieldError;
+use super::direct::Head;
+use super::frame::Frame;
+use super::{FieldError, FrameError};
 
 /// Room for the fields of a send, the largest of the frequent headers.
 pub(super) const EXT_FIELD_COUNT_USUAL: usize = 16;
@@ -70,6 +72,14 @@ impl<'a, N: Into<Cow<'a, str>>, V: Into<Cow<'a, str>>> FromIterator<(N, V)> for 
 pub trait ExtHeader<'a>: Sized {
     /// Reads the fields of this header; others are left alone.
     fn decode(ext: &'a ExtFields<'_>) -> Result<Self, FieldError>;
+
+    /// Reads this header straight from a frame, in one pass and without taking memory: the numbers that every header has,
+    /// and the fields. What is escaped in the frame is put into `scratch`, which grows to the size of a header and is kept
+    /// by the caller from one frame to the next.
+    ///
+    /// # Errors
+    /// [`FrameError`] closes the connection; a [`FieldError`] is answered, to the opaque of the [`Head`].
+    fn read(frame: &Frame<'a>, scratch: &'a mut Vec<u8>) -> Result<(Head, Result<Self, FieldError>), FrameError>;
 
     /// Adds the fields of this header.
     fn encode_into(&self, ext: &mut ExtFields<'a>);
@@ -138,20 +148,49 @@ impl<'a, T: ExtValue<'a>> ExtValue<'a> for Option<T> {
     }
 }
 
-/// Declares a typed header: `field: type = "name on the wire"`. A field is optional when its type is an `Option`.
+/// Declares a typed header: `field: type = "name on the wire"`. A field is optional when its type is an `Option`; a header
+/// without text is declared without the lifetime.
 macro_rules! ext_header {
     ($(#[$doc:meta])* $vis:vis struct $name:ident<'a> {
         $($(#[$field_doc:meta])* $field:ident: $type:ty = $wire:literal,)*
     }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         $vis struct $name<'a> {
             $($(#[$field_doc])* pub $field: $type,)*
         }
 
-        impl<'a> $crate::remoting::ext::ExtHeader<'a> for $name<'a> {
+        $crate::remoting::ext::ext_header!(@impl ($name<'a>) { $($field = $wire,)* });
+    };
+    ($(#[$doc:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_doc:meta])* $field:ident: $type:ty = $wire:literal,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        $vis struct $name {
+            $($(#[$field_doc])* pub $field: $type,)*
+        }
+
+        $crate::remoting::ext::ext_header!(@impl ($name) { $($field = $wire,)* });
+    };
+    (@impl ($name:ty) { $($field:ident = $wire:literal,)* }) => {
+        impl<'a> $crate::remoting::ext::ExtHeader<'a> for $name {
             fn decode(ext: &'a $crate::remoting::ext::ExtFields<'_>) -> Result<Self, $crate::remoting::FieldError> {
                 Ok(Self { $($field: $crate::remoting::ext::ExtValue::from_ext($wire, ext.get($wire))?,)* })
+            }
+
+            fn read(
+                frame: &$crate::remoting::Frame<'a>,
+                scratch: &'a mut Vec<u8>,
+            ) -> Result<($crate::remoting::direct::Head, Result<Self, $crate::remoting::FieldError>), $crate::remoting::FrameError>
+            {
+                $(let mut $field: Option<&'a str> = None;)*
+                let head = $crate::remoting::direct::scan(frame, scratch, |name, value| match name {
+                    $($wire => $field = Some(value),)*
+                    _ => {}
+                })?;
+                let typed = || Ok(Self { $($field: $crate::remoting::ext::ExtValue::from_ext($wire, $field)?,)* });
+                Ok((head, typed()))
             }
 
             fn encode_into(&self, ext: &mut $crate::remoting::ext::ExtFields<'a>) {

@@ -12,9 +12,11 @@
 use std::borrow::Cow;
 
 use super::FrameError;
+use super::direct::{Head, Scratch};
 use super::ext::{EXT_FIELD_COUNT_USUAL, ExtFields};
 use super::header::{Header, Language};
-use super::scan::Scanner;
+use super::json_text::{put_number, put_string};
+use super::scan::{BAD_ESCAPE, Scanner, unescape_into};
 use crate::limits::REMOTING_EXT_FIELD_COUNT_MAX;
 
 pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
@@ -75,6 +77,112 @@ fn members<'a>(
     }
 }
 
+/// Whether the header begins with its code, and which. Anything else is left to [`scan`].
+pub(super) fn leading_code(bytes: &[u8]) -> Option<i32> {
+    let digits = bytes.strip_prefix(b"{\"code\":")?;
+    let mut code = 0_i32;
+    for (index, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => code = code.checked_mul(10)?.checked_add(i32::from(byte - b'0'))?,
+            b',' | b'}' if index > 0 => return Some(code),
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Reads a header without keeping it: see [`super::direct`].
+pub(super) fn scan<'a>(
+    bytes: &'a [u8],
+    scratch: &'a mut Vec<u8>,
+    field: impl FnMut(&'a str, &'a str),
+) -> Result<Head, FrameError> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return scan_text(text, Scratch::new(scratch, text.len()), field);
+    }
+    let replaced = String::from_utf8_lossy(bytes);
+    let size = replaced.len();
+    scratch.resize(scratch.len().max(2 * size), 0);
+    let (text, room) = scratch.split_at_mut(size);
+    text.copy_from_slice(replaced.as_bytes());
+    let text = std::str::from_utf8(text).expect("replaced above");
+    scan_text(text, Scratch::of_room(room), field)
+}
+
+fn scan_text<'a>(
+    json: &'a str,
+    mut scratch: Scratch<'a>,
+    mut field: impl FnMut(&'a str, &'a str),
+) -> Result<Head, FrameError> {
+    let mut scanner = Scanner::new(json);
+    let mut head = Head::EMPTY;
+    members(&mut scanner, |scanner, name| {
+        match name {
+            "extFields" => scan_ext_fields(scanner, &mut scratch, &mut field)?,
+            "code" => head.code = number(scanner)?,
+            "flag" => head.flag = number(scanner)?,
+            "opaque" => head.opaque = number(scanner)?,
+            "version" => head.version = number(scanner)?,
+            "language" => head.language = language(scanner)?,
+            "remark" => drop(text(scanner)?),
+            _ => drop(scanner.value()?),
+        }
+        Ok(())
+    })?;
+    if scanner.peek().is_some() {
+        return Err(FrameError::Header("bytes behind the JSON header"));
+    }
+    Ok(head)
+}
+
+fn scan_ext_fields<'a>(
+    scanner: &mut Scanner<'a>,
+    scratch: &mut Scratch<'a>,
+    field: &mut impl FnMut(&'a str, &'a str),
+) -> Result<(), FrameError> {
+    if scanner.peek() != Some(b'{') {
+        return ext_fields(scanner).map(drop);
+    }
+    scanner.expect(b'{')?;
+    if scanner.take(b'}') {
+        return Ok(());
+    }
+    let mut count = 0;
+    loop {
+        let name = if scanner.peek() == Some(b'"') { string_into(scanner, scratch)? } else { scanner.bare()? };
+        scanner.expect(b':')?;
+        let value = if scanner.peek() == Some(b'"') {
+            Some(string_into(scanner, scratch)?)
+        } else {
+            Some(scanner.value()?).filter(|value| *value != "null")
+        };
+        if let Some(value) = value {
+            if count == REMOTING_EXT_FIELD_COUNT_MAX {
+                return Err(TOO_MANY_FIELDS);
+            }
+            count += 1;
+            field(name, value);
+        }
+        if scanner.take(b'}') {
+            return Ok(());
+        }
+        scanner.expect(b',')?;
+    }
+}
+
+/// A string, its escapes undone into `scratch`.
+#[inline]
+fn string_into<'a>(scanner: &mut Scanner<'a>, scratch: &mut Scratch<'a>) -> Result<&'a str, FrameError> {
+    let (raw, escaped) = scanner.raw_string()?;
+    if !escaped {
+        return Ok(raw);
+    }
+    let text = scratch.put(raw.len(), |out| unescape_into(raw, out)).ok_or(BAD_ESCAPE)?;
+    std::str::from_utf8(text).map_err(|_| BAD_ESCAPE)
+}
+
+const TOO_MANY_FIELDS: FrameError = FrameError::Header("too many extension fields");
+
 /// A string; null is none; any other value counts as its text, as in fastjson.
 fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Option<Cow<'a, str>>, FrameError> {
     if scanner.peek() == Some(b'"') {
@@ -118,7 +226,7 @@ fn ext_fields<'a>(scanner: &mut Scanner<'a>) -> Result<ExtFields<'a>, FrameError
         scanner.expect(b':')?;
         if let Some(value) = text(scanner)? {
             if ext.len() == REMOTING_EXT_FIELD_COUNT_MAX {
-                return Err(FrameError::Header("too many extension fields"));
+                return Err(TOO_MANY_FIELDS);
             }
             ext.push(name, value);
         }
@@ -131,7 +239,7 @@ fn ext_fields<'a>(scanner: &mut Scanner<'a>) -> Result<ExtFields<'a>, FrameError
 
 pub(super) fn encode(header: &Header<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"code\":");
-    put_number(out, header.code);
+    put_number(out, header.code.into());
     out.extend_from_slice(b",\"extFields\":{");
     for (index, (name, value)) in header.ext.iter().enumerate() {
         if index > 0 {
@@ -142,72 +250,16 @@ pub(super) fn encode(header: &Header<'_>, out: &mut Vec<u8>) {
         put_string(out, value);
     }
     out.extend_from_slice(b"},\"flag\":");
-    put_number(out, header.flag);
+    put_number(out, header.flag.into());
     out.extend_from_slice(b",\"language\":");
     put_string(out, header.language.name());
     out.extend_from_slice(b",\"opaque\":");
-    put_number(out, header.opaque);
+    put_number(out, header.opaque.into());
     if let Some(remark) = &header.remark {
         out.extend_from_slice(b",\"remark\":");
         put_string(out, remark);
     }
     out.extend_from_slice(b",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":");
-    put_number(out, header.version);
+    put_number(out, header.version.into());
     out.push(b'}');
-}
-
-fn put_number(out: &mut Vec<u8>, value: i32) {
-    let mut digits = [0; 10];
-    let mut start = digits.len();
-    let mut rest = value.unsigned_abs();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (rest % 10).to_le_bytes()[0];
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    if value < 0 {
-        out.push(b'-');
-    }
-    out.extend_from_slice(&digits[start..]);
-}
-
-fn put_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(index) = rest.iter().position(|byte| NEEDS_ESCAPE[usize::from(*byte)]) {
-        out.extend_from_slice(&rest[..index]);
-        put_escaped(out, rest[index]);
-        rest = &rest[index + 1..];
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
-}
-
-const NEEDS_ESCAPE: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        table[byte] = true;
-        byte += 1;
-    }
-    table[b'"' as usize] = true;
-    table[b'\\' as usize] = true;
-    table
-};
-
-fn put_escaped(out: &mut Vec<u8>, byte: u8) {
-    const HEX: [u8; 16] = *b"0123456789abcdef";
-    match byte {
-        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-        b'\n' => out.extend_from_slice(b"\\n"),
-        b'\r' => out.extend_from_slice(b"\\r"),
-        b'\t' => out.extend_from_slice(b"\\t"),
-        _ => {
-            let (high, low) = (HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]);
-            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
-        }
-    }
 }

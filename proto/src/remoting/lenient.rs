@@ -5,14 +5,17 @@
 //! text, which is how serde reads numeric keys, and how [`decode`] can be asked again for an object.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write};
+use std::marker::PhantomData;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::ser::Formatter;
 
 use super::scan::Scanner;
 use super::{BodyError, FrameError};
+use crate::limits::{BODY_LIST_COUNT_MAX, REQUEST_BODY_SIZE_BYTES_MAX};
 
 /// Reads a JSON body. Standard JSON takes the short way; fastjson's dialect is translated first.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
@@ -24,6 +27,72 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
     match text.map(standardize) {
         Some(Ok(Cow::Owned(standard))) => serde_json::from_str(&standard).map_err(BodyError::Json),
         _ => Err(BodyError::Json(error)),
+    }
+}
+
+/// Reads the JSON body of a request, which is bounded: by [`REQUEST_BODY_SIZE_BYTES_MAX`] here, by [`list`] in its lists. A
+/// member that is null counts as left out, as in fastjson.
+pub fn decode_request<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
+    if bytes.len() > REQUEST_BODY_SIZE_BYTES_MAX {
+        return Err(BodyError::TooMany { what: "bytes", count_max: REQUEST_BODY_SIZE_BYTES_MAX });
+    }
+    let error = match decode(bytes) {
+        Ok(body) => return Ok(body),
+        Err(error) => error,
+    };
+    match &error {
+        BodyError::Json(json) if json.is_data() => {
+            let mut value: serde_json::Value = decode(bytes)?;
+            remove_nulls(&mut value);
+            serde_json::from_value(value).map_err(|_| error)
+        }
+        _ => Err(error),
+    }
+}
+
+/// The depth is bounded by serde_json's own limit of 128.
+fn remove_nulls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(remove_nulls);
+        }
+        serde_json::Value::Array(elements) => elements.iter_mut().for_each(remove_nulls),
+        _ => {}
+    }
+}
+
+/// Reads a list of at most [`BODY_LIST_COUNT_MAX`]; null is the empty one.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::<List<T>>::deserialize(deserializer)?.map_or_else(Vec::new, |list| list.0))
+}
+
+struct List<T>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+    type Value = List<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {BODY_LIST_COUNT_MAX}")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(element) = elements.next_element()? {
+            if list.len() == BODY_LIST_COUNT_MAX {
+                return Err(A::Error::custom(format_args!("more than {BODY_LIST_COUNT_MAX} elements")));
+            }
+            list.push(element);
+        }
+        Ok(List(list))
     }
 }
 
@@ -187,6 +256,29 @@ mod tests {
         let text = r#"{"a":"{0:1,","b":[1,2,{3:"\\\""}]}"#;
         let value: serde_json::Value = decode(text.as_bytes()).unwrap();
         assert_eq!(value, serde_json::json!({"a": "{0:1,", "b": [1, 2, {"3": "\\\""}]}));
+    }
+
+    #[test]
+    fn null_counts_as_left_out() {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Body {
+            name: String,
+            #[serde(deserialize_with = "list")]
+            numbers: Vec<i32>,
+        }
+        let body: Body = decode_request(br#"{"name":null,"numbers":null}"#).unwrap();
+        assert_eq!((body.name.as_str(), body.numbers.len()), ("", 0));
+        let body: Body = decode_request(br#"{"numbers":[1,2],"name":"a"}"#).unwrap();
+        assert_eq!((body.name.as_str(), body.numbers.len()), ("a", 2));
+        assert!(decode_request::<Body>(br#"{"name":5}"#).is_err());
+    }
+
+    #[test]
+    fn request_body_size_bytes_max() {
+        let body = |size: usize| format!("\"{}\"", "x".repeat(size - 2)).into_bytes();
+        assert!(decode_request::<String>(&body(REQUEST_BODY_SIZE_BYTES_MAX)).is_ok());
+        assert!(decode_request::<String>(&body(REQUEST_BODY_SIZE_BYTES_MAX + 1)).is_err());
     }
 
     #[test]

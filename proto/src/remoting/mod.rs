@@ -7,20 +7,39 @@
 //! is answered with a code and a remark.
 //!
 //! Codes come in families, one file each: [`route`] (what clients ask a name server), [`registration`] (what brokers tell
-//! it). A new family adds a file; nothing else here changes.
+//! it), [`namesrv`] (the rest of a name server), [`send`], [`pull`], [`heartbeat`], [`consumer`], [`query`], [`transaction`], [`timer`], [`client_push`] (what a broker
+//! asks its clients). A new family adds a file; nothing else here changes.
+//!
+//! Frequent frames go past the list of fields: [`peek_code`], then the typed header by [`ExtHeader::read`] ([`direct`]).
 
+mod base64url;
 mod binary_header;
+pub mod client_push;
+pub mod common;
+pub mod consumer;
+pub mod direct;
 pub mod ext;
 pub mod frame;
+mod frame_writer;
 pub mod header;
+pub mod heartbeat;
+mod json_enum;
 mod json_header;
+mod json_text;
 pub mod lenient;
+pub mod message_queue;
 pub mod namesrv;
+pub mod pull;
+pub mod query;
 pub mod registration;
 pub mod request_code;
 pub mod route;
 mod scan;
+pub mod send;
+pub mod timer;
+pub mod transaction;
 
+pub use direct::{Head, peek_code, read_head};
 pub use ext::{ExtFields, ExtHeader};
 pub use frame::{Frame, SerializeType, encode_frame, encode_frame_head, split_frame};
 pub use header::{Header, Language};

@@ -228,4 +228,145 @@ request_codes! {
     GET_TOPIC_CONFIG = 351;
     /// One group (5.x).
     GET_SUBSCRIPTIONGROUP_CONFIG = 352;
+
+    // Broker: beside RocketMQ's common way.
+    /// Out of use.
+    QUERY_BROKER_OFFSET = 13;
+    /// Out of use.
+    GET_TOPIC_CONFIG_LIST = 22;
+    /// Out of use.
+    GET_TOPIC_NAME_LIST = 23;
+    /// Out of use.
+    TRIGGER_DELETE_FILES = 27;
+    /// Out of use.
+    GET_CLIENT_CONFIG = 47;
+    /// Change an account (access control of 4.x).
+    UPDATE_AND_CREATE_ACL_CONFIG = 50;
+    /// Remove an account (access control of 4.x).
+    DELETE_ACL_CONFIG = 51;
+    /// Version of the accounts (access control of 4.x).
+    GET_BROKER_CLUSTER_ACL_INFO = 52;
+    /// Change the addresses that need no account (access control of 4.x).
+    UPDATE_GLOBAL_WHITE_ADDRS_CONFIG = 53;
+    /// Read the accounts (access control of 4.x).
+    GET_BROKER_CLUSTER_ACL_CONFIG = 54;
+    /// Progress of timed messages, for replicas (5.x).
+    GET_TIMER_CHECK_POINT = 60;
+    /// Counts of timed messages by topic (5.x).
+    GET_TIMER_METRICS = 61;
+    /// Out of use.
+    SUSPEND_CONSUMER = 209;
+    /// Out of use.
+    RESUME_CONSUMER = 210;
+    /// Out of use.
+    RESET_CONSUMER_OFFSET_IN_CONSUMER = 211;
+    /// Out of use.
+    RESET_CONSUMER_OFFSET_IN_BROKER = 212;
+    /// Out of use.
+    ADJUST_CONSUMER_THREAD_POOL = 213;
+    /// Out of use.
+    WHO_CONSUME_THE_MESSAGE = 214;
+    /// Filter servers, an extinct feature.
+    REGISTER_FILTER_SERVER = 301;
+    /// Filter servers, an extinct feature.
+    REGISTER_MESSAGE_FILTER_CLASS = 302;
+    /// Forbid a group to read a topic (5.x).
+    UPDATE_AND_GET_GROUP_FORBIDDEN = 353;
+    /// Compare two indexes of queues (5.x).
+    CHECK_ROCKSDB_CQ_WRITE_PROGRESS = 354;
+    /// Modes of all groups, for replicas (5.x).
+    GET_ALL_MESSAGE_REQUEST_MODE = 402;
+    /// Create or change a static topic (5.x).
+    UPDATE_AND_CREATE_STATIC_TOPIC = 513;
+    /// Add a broker to a container (5.x).
+    ADD_BROKER = 902;
+    /// Remove a broker from a container (5.x).
+    REMOVE_BROKER = 903;
+    /// Between replicas (5.x).
+    EXCHANGE_BROKER_HA_INFO = 906;
+    /// State of a broker's replicas (5.x).
+    GET_BROKER_HA_STATUS = 907;
+    /// Between replicas (5.x).
+    RESET_MASTER_FLUSH_OFFSET = 908;
+    /// Slow readers of old messages (5.x).
+    UPDATE_COLD_DATA_FLOW_CTR_CONFIG = 2001;
+    /// Slow readers of old messages (5.x).
+    REMOVE_COLD_DATA_FLOW_CTR_CONFIG = 2002;
+    /// Slow readers of old messages (5.x).
+    GET_COLD_DATA_FLOW_CTR_INFO = 2003;
+    /// How the log is read (5.x).
+    SET_COMMITLOG_READ_MODE = 2004;
+    /// Create a user (5.x).
+    AUTH_CREATE_USER = 3001;
+    /// Change a user (5.x).
+    AUTH_UPDATE_USER = 3002;
+    /// Remove a user (5.x).
+    AUTH_DELETE_USER = 3003;
+    /// Read a user (5.x).
+    AUTH_GET_USER = 3004;
+    /// All users (5.x).
+    AUTH_LIST_USER = 3005;
+    /// Create a policy (5.x).
+    AUTH_CREATE_ACL = 3006;
+    /// Change a policy (5.x).
+    AUTH_UPDATE_ACL = 3007;
+    /// Remove a policy (5.x).
+    AUTH_DELETE_ACL = 3008;
+    /// Read a policy (5.x).
+    AUTH_GET_ACL = 3009;
+    /// All policies (5.x).
+    AUTH_LIST_ACL = 3010;
+
+    // Controller (5.x).
+    /// A master reports who is in sync.
+    CONTROLLER_ALTER_SYNC_STATE_SET = 1001;
+    /// Choose a master.
+    CONTROLLER_ELECT_MASTER = 1002;
+    /// A broker comes.
+    CONTROLLER_REGISTER_BROKER = 1003;
+    /// Who is master?
+    CONTROLLER_GET_REPLICA_INFO = 1004;
+    /// Who is the controllers' leader?
+    CONTROLLER_GET_METADATA_INFO = 1005;
+    /// Who is in sync?
+    CONTROLLER_GET_SYNC_STATE_DATA = 1006;
+    /// A broker's epochs.
+    GET_BROKER_EPOCH_CACHE = 1007;
+    /// To a broker: your role changed.
+    NOTIFY_BROKER_ROLE_CHANGED = 1008;
+    /// Change a controller's configuration.
+    UPDATE_CONTROLLER_CONFIG = 1009;
+    /// Read a controller's configuration.
+    GET_CONTROLLER_CONFIG = 1010;
+    /// Forget a broker.
+    CLEAN_BROKER_DATA = 1011;
+    /// Which broker id is next?
+    CONTROLLER_GET_NEXT_BROKER_ID = 1012;
+    /// Take that broker id.
+    CONTROLLER_APPLY_BROKER_ID = 1013;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Read from RocketMQ's documented list, a few of each family.
+    #[test]
+    fn codes_have_their_names() {
+        for (code, expected) in [
+            (10, "SEND_MESSAGE"),
+            (11, "PULL_MESSAGE"),
+            (34, "HEART_BEAT"),
+            (105, "GET_ROUTEINFO_BY_TOPIC"),
+            (310, "SEND_MESSAGE_V2"),
+            (361, "LITE_PULL_MESSAGE"),
+            (907, "GET_BROKER_HA_STATUS"),
+            (1013, "CONTROLLER_APPLY_BROKER_ID"),
+            (3010, "AUTH_LIST_ACL"),
+            (200_050, "POP_MESSAGE"),
+        ] {
+            assert_eq!(name(code), Some(expected));
+        }
+        assert_eq!(name(16), None);
+    }
 }

@@ -143,32 +143,51 @@ fn find_string_end(bytes: &[u8]) -> usize {
 
 /// Undoes the escapes of a JSON string. Half surrogate pairs become U+FFFD, as in Java.
 fn unescape(raw: &str) -> Result<String, FrameError> {
-    const BAD: FrameError = FrameError::Header("a bad escape in a JSON string");
-    let mut out = String::with_capacity(raw.len());
-    let mut rest = raw;
-    while let Some((plain, behind)) = rest.split_once('\\') {
-        out.push_str(plain);
-        let mut behind = behind.chars();
-        let unescaped = match behind.next().ok_or(BAD)? {
-            same @ ('"' | '\\' | '/' | '\'') => same,
-            'b' => '\u{8}',
-            'f' => '\u{c}',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            'u' => {
-                let mut digits = behind.as_str();
-                let unescaped = take_unicode(&mut digits).ok_or(BAD)?;
-                behind = digits.chars();
+    let mut out = vec![0; raw.len()];
+    let size = unescape_into(raw, &mut out).ok_or(BAD_ESCAPE)?;
+    out.truncate(size);
+    Ok(String::from_utf8(out).expect("text with its escapes undone is text"))
+}
+
+pub(super) const BAD_ESCAPE: FrameError = FrameError::Header("a bad escape in a JSON string");
+
+/// Undoes the escapes of a JSON string into `out`, which has at least the size of `raw`: how many bytes that makes, never
+/// more than `raw` has. `None` for a bad escape.
+pub(super) fn unescape_into(raw: &str, out: &mut [u8]) -> Option<usize> {
+    let bytes = raw.as_bytes();
+    let (mut from, mut to) = (0, 0);
+    loop {
+        let plain = &bytes[from..];
+        let size = find_string_end(plain);
+        out.get_mut(to..to + size)?.copy_from_slice(&plain[..size]);
+        (from, to) = (from + size, to + size);
+        let Some(escape) = bytes.get(from + 1) else {
+            return (from == bytes.len()).then_some(to);
+        };
+        // Message properties are full of these two.
+        if let Some([b'u', b'0', b'0', b'0', digit @ b'1'..=b'2']) = bytes.get(from + 1..from + 6) {
+            *out.get_mut(to)? = digit - b'0';
+            (from, to) = (from + 6, to + 1);
+            continue;
+        }
+        let unescaped = match escape {
+            same @ (b'"' | b'\\' | b'/' | b'\'') => char::from(*same),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let mut rest = &raw[from + 2..];
+                let unescaped = take_unicode(&mut rest)?;
+                from = raw.len() - rest.len() - 2;
                 unescaped
             }
-            _ => return Err(BAD),
+            _ => return None,
         };
-        out.push(unescaped);
-        rest = behind.as_str();
+        from += 2;
+        to += unescaped.encode_utf8(out.get_mut(to..)?).len();
     }
-    out.push_str(rest);
-    Ok(out)
 }
 
 /// Takes the four digits behind `\u`, and the second half of a pair when `rest` goes on with it.
