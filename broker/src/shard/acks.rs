@@ -5,8 +5,8 @@ use super::connection::{Connection, PauseReason, Phase};
 use super::gate::Entry;
 use super::io::{ConnectionId, Effects};
 use super::limits::{COALESCE_NS_MAX, FLUSH_NS_MAX};
-use super::native;
 use super::waiting::{PullState, WaitId, What};
+use super::{native, remoting};
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::AckMode;
@@ -68,7 +68,7 @@ impl Shard {
         }
         let mut events = std::mem::take(&mut self.topic_events);
         self.store.drain_topic_events(&mut events);
-        self.topics_applied(&mut events, fx);
+        self.topics_applied(now, &mut events, fx);
         self.topic_events = events;
 
         let mut woken = std::mem::take(&mut self.woken);
@@ -79,7 +79,7 @@ impl Shard {
 
         if self.store.loads_completed() != self.loads_seen {
             self.loads_seen = self.store.loads_completed();
-            self.retry_parked(fx);
+            self.retry_parked(now, fx);
         }
         if !self.held_back.is_empty() && self.store.waiting_bytes() < WAITING_COMMITS_BYTES_HIGH / 2 {
             for id in std::mem::take(&mut self.held_back) {
@@ -98,12 +98,17 @@ impl Shard {
         if connection.phase == Phase::Closing {
             return;
         }
+        let remoting = connection.phase == Phase::Remoting;
         let held = connection.held.of(mode);
-        if let Some(code) = degraded {
-            native::degrade(held.before(entry.held_end), code);
-            self.metrics.degraded += u64::from(entry.reply_count);
+        match degraded {
+            None => held.release(entry.held_end, &mut connection.output, &mut self.spare),
+            Some(code) => {
+                let degrade = if remoting { remoting::answer::degrade } else { native::degrade };
+                let frames = degrade(held.before(entry.held_end), code);
+                held.release_as(entry.held_end, frames, &mut connection.output, &mut self.spare);
+                self.metrics.degraded += u64::from(entry.reply_count);
+            }
         }
-        held.release(entry.held_end, &mut connection.output, &mut self.spare);
         connection.announce_output(fx);
     }
 
@@ -157,10 +162,11 @@ impl Shard {
     }
 
     /// Reads of the disk have ended: what waited for one is tried again.
-    fn retry_parked(&mut self, fx: &mut Effects) {
+    fn retry_parked(&mut self, now: &Now, fx: &mut Effects) {
         for id in std::mem::take(&mut self.parked) {
             match self.waiting.get(id).map(|wait| &wait.what) {
                 None | Some(What::Open { .. } | What::Topic) => {}
+                Some(What::Frame(_)) => self.retry_frame(now, id, fx),
                 Some(What::Pull(_, PullState::Load)) => self.retry_pull(id, fx),
                 Some(What::Pull(..)) => {}
                 Some(_) => self.retry_ask(id, fx),

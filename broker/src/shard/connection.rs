@@ -6,6 +6,7 @@
 use super::handles::Handles;
 use super::io::{ConnectionId, Effects};
 use super::output::{Held, OutputQueue};
+use super::remoting::Peer;
 use super::timers::TimerId;
 use super::waiting::WaitId;
 use crate::store::AckMode;
@@ -21,6 +22,8 @@ pub(super) enum Phase {
     NativeHello,
     /// The native dialect.
     Native,
+    /// RocketMQ's remoting.
+    Remoting,
     /// It is being closed: what it says is ignored.
     Closing,
 }
@@ -77,6 +80,8 @@ pub(super) struct Connection {
     pub(super) in_flight_bytes: u64,
     /// The queues that it has opened.
     pub(super) handles: Handles,
+    /// Who speaks remoting here.
+    pub(super) peer_client: Option<Box<Peer>>,
     /// When it was last heard, in boot nanoseconds.
     pub(super) heard_at_ns: u64,
     pub(super) timer: TimerId,
@@ -102,6 +107,7 @@ impl Connection {
             held: HeldByMode::default(),
             in_flight_bytes: 0,
             handles: Handles::default(),
+            peer_client: None,
             heard_at_ns: now_ns,
             timer,
             waiting_head: super::waiting::NONE,

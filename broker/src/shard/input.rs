@@ -11,13 +11,14 @@ use super::metrics::ForeignProtocol;
 use crate::now::Now;
 use ringmq_proto::first_bytes::{FIRST_BYTES_SIZE_MAX, FirstBytes};
 use ringmq_proto::native::{FRAME_HEADER_SIZE_BYTES, PREAMBLE_SIZE_BYTES, decode_preamble, encode_preamble};
+use ringmq_proto::remoting::frame::FRAME_HEAD_SIZE_BYTES;
 
 impl Shard {
     pub(super) fn received(&mut self, now: &Now, id: ConnectionId, bytes: &[u8], fx: &mut Effects) {
         let Some(mut connection) = self.connections.lend(id) else { return };
         if connection.phase != Phase::Closing {
             self.metrics.received_bytes += bytes.len() as u64;
-            if connection.phase == Phase::Native {
+            if matches!(connection.phase, Phase::Native | Phase::Remoting) {
                 connection.heard_at_ns = now.boot_ns;
             }
             self.take_in(now, &mut connection, bytes, fx);
@@ -77,6 +78,8 @@ impl Shard {
         }
         if matches!(connection.phase, Phase::NativeHello | Phase::Native) {
             at += self.native_frames(now, connection, &bytes[at..], fx);
+        } else if connection.phase == Phase::Remoting {
+            at += self.remoting_frames(now, connection, &bytes[at..], fx);
         }
         at
     }
@@ -120,7 +123,10 @@ impl Shard {
                 self.close(connection, CloseReason::Answered, fx);
                 return 0;
             }
-            FirstBytes::Remoting => ForeignProtocol::Remoting,
+            FirstBytes::Remoting => {
+                connection.phase = Phase::Remoting;
+                return 0;
+            }
             FirstBytes::Tls => ForeignProtocol::Tls,
             FirstBytes::Proxy => ForeignProtocol::Proxy,
             FirstBytes::Unknown => ForeignProtocol::Unknown,
@@ -149,6 +155,10 @@ fn bytes_wanted(phase: Phase, kept: &[u8]) -> usize {
     match phase {
         Phase::FirstBytes if FirstBytes::of(kept) == FirstBytes::Native => PREAMBLE_SIZE_BYTES,
         Phase::FirstBytes => FIRST_BYTES_SIZE_MAX,
+        Phase::Remoting => match kept.first_chunk::<4>() {
+            None => FRAME_HEAD_SIZE_BYTES,
+            Some(length) => (u32::from_be_bytes(*length) as usize).saturating_add(4).max(FRAME_HEAD_SIZE_BYTES),
+        },
         _ => match kept.first_chunk::<4>() {
             None => FRAME_HEADER_SIZE_BYTES,
             Some(length) => (u32::from_le_bytes(*length) as usize).max(FRAME_HEADER_SIZE_BYTES),

@@ -31,6 +31,7 @@ impl Shard {
         self.release_all(&mut connection);
         self.timers.disarm(connection.timer);
         self.connections.remove(connection);
+        self.client_gone(id);
     }
 
     /// Ends a connection: what it asked is forgotten, what it is owed is offered once by the driver.
@@ -108,7 +109,7 @@ impl Shard {
         let Some(mut connection) = self.connections.lend(id) else { return };
         let (limit, reason) = match connection.phase {
             Phase::FirstBytes | Phase::NativeHello => (HANDSHAKE_NS_MAX, CloseReason::HandshakeTimeout),
-            Phase::Native | Phase::Closing => (IDLE_NS_MAX, CloseReason::IdleTimeout),
+            Phase::Native | Phase::Remoting | Phase::Closing => (IDLE_NS_MAX, CloseReason::IdleTimeout),
         };
         let deadline = connection.heard_at_ns + limit;
         if now.boot_ns >= deadline {
@@ -135,13 +136,13 @@ impl Shard {
     /// Answers a request that waits no longer.
     fn end_wait(&mut self, id: WaitId, fx: &mut Effects) {
         let stopping = self.life != Life::Serving;
-        self.with_waiting(id, fx, |shard, connection, token, what| {
+        self.with_waiting(id, fx, |shard, connection, token, what, _| {
             let slow: &Rejection = match what {
                 What::Pull(pull, PullState::Messages | PullState::Output) => {
                     return shard.answer_empty(connection, token, &pull);
                 }
                 _ if stopping => &STOPPING,
-                What::Open { .. } | What::Topic => &SLOW_TOPIC,
+                What::Frame(_) | What::Open { .. } | What::Topic => &SLOW_TOPIC,
                 _ => &SLOW_READ,
             };
             shard.reject(connection, token, slow);
@@ -172,7 +173,10 @@ impl Shard {
         }
         // Changes of topics end by themselves: their records are on the way to the disk.
         for id in self.waiting.all() {
-            let change = self.waiting.get(id).is_some_and(|wait| matches!(wait.what, What::Open { .. } | What::Topic));
+            let change = self
+                .waiting
+                .get(id)
+                .is_some_and(|wait| matches!(wait.what, What::Frame(_) | What::Open { .. } | What::Topic));
             if !change {
                 self.end_wait(id, fx);
             }

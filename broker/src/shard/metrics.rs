@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 /// What a port was asked to speak and does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ForeignProtocol {
-    /// RocketMQ's remoting.
-    Remoting,
     /// A TLS hello.
     Tls,
     /// The PROXY protocol, either version.

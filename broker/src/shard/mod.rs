@@ -20,13 +20,16 @@
 //! (`waiting`) until something that it needs has happened.
 
 mod acks;
+mod clients;
 mod connection;
+mod filter;
 mod gate;
 mod handles;
 mod input;
 pub mod io;
 mod lifecycle;
 pub mod limits;
+mod locks;
 pub mod metrics;
 mod names;
 mod native;
@@ -34,6 +37,7 @@ mod offsets;
 mod output;
 mod pull;
 mod queries;
+mod remoting;
 mod request;
 mod send;
 pub mod settings;
@@ -49,9 +53,11 @@ pub use settings::Settings;
 
 use crate::now::Now;
 use crate::store::{Store, TopicEvent};
+use clients::Clients;
 use connection::{Connection, Connections, Phase};
 use gate::Gate;
 use io::{ConnectionId, Effects, Input, Output};
+use locks::Locks;
 use output::Spare;
 use request::{Rejection, Request, Response, Token};
 use ringmq_proto::ids::{QueueId, QueueOffset};
@@ -106,9 +112,21 @@ pub struct Shard {
     held_back: Vec<ConnectionId>,
     /// Memory of all half-received frames.
     input_bytes: usize,
+    /// Memory of frames that wait for a topic.
+    kept_frame_bytes: usize,
+    clients: Clients,
+    locks: Locks,
+    /// Groups whose members have changed in this step.
+    changed_groups: Vec<Box<str>>,
     metrics: Metrics,
     spare: Spare,
     scratch: Scratch,
+    /// Memory for one record that lies in pieces.
+    record: Vec<u8>,
+    /// Memory for the properties of one message.
+    properties: Vec<u8>,
+    /// Memory for the text of one remoting header.
+    header_scratch: Vec<u8>,
     send_results: Vec<SendResult>,
     woken: Vec<QueueId>,
     wait_ids: Vec<WaitId>,
@@ -134,6 +152,13 @@ impl Shard {
             loads_seen,
             held_back: Vec::new(),
             input_bytes: 0,
+            kept_frame_bytes: 0,
+            clients: Clients::default(),
+            locks: Locks::default(),
+            changed_groups: Vec::new(),
+            record: Vec::new(),
+            properties: Vec::new(),
+            header_scratch: Vec::new(),
             metrics: Metrics::new(),
             spare: Spare::default(),
             scratch: Scratch::default(),
@@ -171,6 +196,9 @@ impl Shard {
             Input::Stop => self.stop(&now, fx),
         }
         self.expire(&now, fx);
+        if !self.changed_groups.is_empty() {
+            self.notify_changed_groups(fx);
+        }
         if self.life != Life::Serving {
             self.go_on_stopping(&now, fx);
         }
@@ -267,7 +295,7 @@ impl Shard {
     /// Answers now.
     fn respond(&mut self, connection: &mut Connection, token: Token, response: &Response<'_>) {
         if !token.oneway && connection.phase != Phase::Closing {
-            connection.output.append(&mut self.spare, |out| native::encode(out, token, response));
+            connection.output.append(&mut self.spare, |out| response.encode(out, token));
         }
     }
 
@@ -310,6 +338,9 @@ impl Shard {
         if let Some(queue) = removed.unwatched {
             self.store.unwatch(queue);
         }
+        if let What::Frame(kept) = &removed.wait.what {
+            self.kept_frame_bytes -= kept.size_bytes();
+        }
         Some(removed.wait)
     }
 
@@ -318,12 +349,12 @@ impl Shard {
         &mut self,
         id: WaitId,
         fx: &mut Effects,
-        finish: impl FnOnce(&mut Self, &mut Connection, Token, What),
+        finish: impl FnOnce(&mut Self, &mut Connection, Token, What, &mut Effects),
     ) {
         let Some(asker) = self.waiting.get(id).map(|wait| wait.connection) else { return };
         let Some(mut connection) = self.connections.lend(asker) else { return };
         if let Some(wait) = self.forget_wait(&mut connection, id) {
-            finish(self, &mut connection, wait.token, wait.what);
+            finish(self, &mut connection, wait.token, wait.what, fx);
         }
         connection.announce_output(fx);
         self.connections.give_back(connection);

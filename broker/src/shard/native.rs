@@ -8,7 +8,7 @@ use super::connection::{Connection, Phase};
 use super::handles::Handles;
 use super::io::{CloseReason, Effects};
 use super::pull::Pull;
-use super::request::{Rejection, Request, Response, STOPPING, Token};
+use super::request::{Dialect, Rejection, Request, Response, STOPPING, Token};
 use super::send::{Appender, Item, NOT_OPENED, Stored};
 use super::topics::TopicWish;
 use crate::now::Now;
@@ -96,8 +96,12 @@ impl Shard {
         fx: &mut Effects,
     ) -> Result<(), DecodeError> {
         let header = &frame.header;
-        let token =
-            Token { id: header.request_id, kind: header.kind.0, oneway: header.flags.contains(FrameFlags::ONEWAY) };
+        let token = Token {
+            id: header.request_id,
+            code: header.kind.0.into(),
+            dialect: Dialect::Native,
+            oneway: header.flags.contains(FrameFlags::ONEWAY),
+        };
         if header.flags.contains(FrameFlags::REPLY) {
             return Err(DecodeError::Malformed { what: "an answer to nothing that was asked" });
         }
@@ -261,7 +265,7 @@ fn decode<'a>(frame: &Frame<'a>, handles: &Handles) -> Result<Request<'a>, Undec
         Kind::PING => Request::Ping,
         Kind::PULL => {
             let PullRequest { handle, offset, messages_max, bytes_max, wait_ms } = PullRequest::decode(frame)?;
-            Request::Pull(Pull { queue: queue_of(handle)?, offset, messages_max, bytes_max, wait_ms })
+            Request::Pull(Pull { queue: queue_of(handle)?, offset, messages_max, bytes_max, wait_ms, remoting: None })
         }
         Kind::OPEN_QUEUE => {
             let OpenQueue { topic, queue_id, create_topic } = Table::decode(frame.body)?;
@@ -309,7 +313,7 @@ fn decode<'a>(frame: &Frame<'a>, handles: &Handles) -> Result<Request<'a>, Undec
 
 /// Appends the frame that answers a request.
 pub(super) fn encode(out: &mut Vec<u8>, token: Token, response: &Response<'_>) {
-    let (kind, id) = (Kind(token.kind), token.id);
+    let (kind, id) = (Kind(u8::try_from(token.code).unwrap_or(u8::MAX)), token.id);
     match response {
         Response::Done => encode_empty_reply(out, kind, id),
         Response::Failed(rejection) => encode_failure(out, kind, id, rejection.code, &rejection.remark),
@@ -326,14 +330,16 @@ pub(super) fn encode(out: &mut Vec<u8>, token: Token, response: &Response<'_>) {
             encode_reply(out, kind, id, &table);
         }
         Response::Message(message) => encode_view_reply(out, id, message),
+        Response::Remoting(..) => unreachable!("{response:?} is of the other dialect"),
         Response::Topics(list) => encode_reply(out, kind, id, list),
         Response::TopicStats(stats) => encode_reply(out, kind, id, stats),
     }
 }
 
-/// Gives every frame in `frames` that says success another code: stored, but not as safely as was promised.
-pub(super) fn degrade(frames: &mut [u8], code: Code) {
-    let mut rest = frames;
+/// The same frames, but what says success says `code`: stored, but not as safely as was promised.
+pub(super) fn degrade(frames: &[u8], code: Code) -> Vec<u8> {
+    let mut degraded = frames.to_vec();
+    let mut rest = degraded.as_mut_slice();
     while let Some((head, _)) = rest.split_first_chunk_mut::<FRAME_HEADER_SIZE_BYTES>() {
         let header = FrameHeader::decode(head);
         if header.code == Code::SUCCESS {
@@ -341,6 +347,7 @@ pub(super) fn degrade(frames: &mut [u8], code: Code) {
         }
         rest = &mut rest[header.length as usize..];
     }
+    degraded
 }
 
 #[cfg(test)]
@@ -355,7 +362,6 @@ mod tests {
             encode_failure(frames, Kind::SEND, 2, Code::SYSTEM_BUSY, "busy");
             encode_send_reply(frames, 3, code, &[]);
         }
-        degrade(&mut frames, Code::FLUSH_DISK_TIMEOUT);
-        assert_eq!(frames, expected);
+        assert_eq!(degrade(&frames, Code::FLUSH_DISK_TIMEOUT), expected);
     }
 }

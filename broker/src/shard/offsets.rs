@@ -42,7 +42,7 @@ impl Shard {
         }
     }
 
-    fn check_commit(&self, queue: QueueId, group: &str, offset: QueueOffset) -> Result<(), Rejection> {
+    pub(super) fn check_commit(&self, queue: QueueId, group: &str, offset: QueueOffset) -> Result<(), Rejection> {
         check_group(group)?;
         if i64::try_from(offset.get()).is_err() {
             return Err(OFFSET_TOO_LARGE);
@@ -50,7 +50,7 @@ impl Shard {
         self.store.queue(queue).map(|_| ()).ok_or(NO_QUEUE)
     }
 
-    fn coalesce(&mut self, now: &Now, queue: QueueId, group: &str, offset: QueueOffset) {
+    pub(super) fn coalesce(&mut self, now: &Now, queue: QueueId, group: &str, offset: QueueOffset) {
         self.coalesced.insert((group.into(), queue), offset);
         self.coalesced_since_ns.get_or_insert(now.boot_ns);
         if self.coalesced.len() >= self.settings.limits.coalesced_commit_count_max {
@@ -103,7 +103,7 @@ impl Shard {
             return;
         }
         let held = connection.held.of(AckMode::Promised);
-        super::native::encode(held.buffer(&mut self.spare), token, response);
+        response.encode(held.buffer(&mut self.spare), token);
         self.drafts[0].reply_count += 1;
     }
 }

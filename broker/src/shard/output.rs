@@ -83,6 +83,19 @@ impl OutputQueue {
         }
     }
 
+    /// Appends everything that another queue holds.
+    pub(super) fn append_queue(&mut self, spare: &mut Spare, mut other: Self) {
+        for chunk in other.chunks.drain(..) {
+            match chunk {
+                Chunk::Owned(buffer) => self.append_buffer(spare, buffer),
+                shared @ Chunk::Shared { length, .. } => {
+                    self.bytes += length;
+                    self.chunks.push(shared);
+                }
+            }
+        }
+    }
+
     /// Here: the next byte appended.
     pub(super) fn mark(&mut self, spare: &mut Spare) -> Mark {
         let offset = self.tail(spare).len();
@@ -168,10 +181,18 @@ impl Held {
         self.released + (self.buffer.len() - self.start) as u64
     }
 
-    /// The held bytes before `end`, to be patched.
-    pub(super) fn before(&mut self, end: u64) -> &mut [u8] {
+    /// The held bytes before `end`.
+    pub(super) fn before(&self, end: u64) -> &[u8] {
         let until = self.start + self.length_before(end);
-        &mut self.buffer[self.start..until]
+        &self.buffer[self.start..until]
+    }
+
+    /// Drops the bytes before `end`; `bytes` go to `output` in their place.
+    pub(super) fn release_as(&mut self, end: u64, bytes: Vec<u8>, output: &mut OutputQueue, spare: &mut Spare) {
+        output.append_buffer(spare, bytes);
+        self.start += self.length_before(end);
+        self.released = end;
+        self.compact(spare);
     }
 
     /// Moves the bytes before `end` to `output`.

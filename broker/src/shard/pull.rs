@@ -9,6 +9,7 @@ use super::connection::{Connection, PauseReason};
 use super::io::Effects;
 use super::limits::{PULL_WAIT_MS_MAX, WAIT_NS_MAX};
 use super::output::{OutputQueue, Spare};
+use super::remoting::RemotingView;
 use super::request::{NO_QUEUE, NOT_READABLE, Rejection, TOO_MANY_WAITING, Token};
 use super::waiting::{PullState, WaitId, What};
 use crate::now::Now;
@@ -18,6 +19,7 @@ use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::native::{
     FRAME_HEADER_SIZE_BYTES, PULL_RESULT_SIZE_BYTES, PullResult, encode_pull_reply, encode_pull_reply_head,
 };
+use std::sync::Arc;
 
 /// Bytes of a reply in front of its records.
 const PULL_REPLY_HEAD_SIZE_BYTES: usize = FRAME_HEADER_SIZE_BYTES + PULL_RESULT_SIZE_BYTES;
@@ -26,17 +28,19 @@ const PULL_REPLY_HEAD_SIZE_BYTES: usize = FRAME_HEADER_SIZE_BYTES + PULL_RESULT_
 const PERM_READ: u8 = 4;
 
 /// A pull, its wishes cut down to the limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pull {
     pub(super) queue: QueueId,
     pub(super) offset: QueueOffset,
     pub(super) messages_max: u32,
     pub(super) bytes_max: u32,
     pub(super) wait_ms: u32,
+    /// What the remoting dialect needs to answer it.
+    pub(super) remoting: Option<Arc<RemotingView>>,
 }
 
 /// What came of a try.
-enum Attempt {
+pub(super) enum Attempt {
     Answered,
     Rejected(Rejection),
     Wait(PullState),
@@ -73,7 +77,7 @@ impl Shard {
         pull.bytes_max = pull.bytes_max.clamp(1, limits.pull_bytes_max);
         pull.wait_ms = pull.wait_ms.min(PULL_WAIT_MS_MAX);
         self.metrics.pulls += 1;
-        match self.try_pull(connection, token, &pull, fx) {
+        match self.try_pull(connection, token, &mut pull, fx) {
             Attempt::Answered => {}
             Attempt::Rejected(rejection) => self.reject(connection, token, &rejection),
             Attempt::Wait(PullState::Messages) if pull.wait_ms == 0 => self.answer_empty(connection, token, &pull),
@@ -84,19 +88,20 @@ impl Shard {
     fn hold_pull(&mut self, now: &Now, connection: &mut Connection, token: Token, pull: Pull, state: PullState) {
         let wait_ns = u64::from(pull.wait_ms) * 1_000_000;
         let wait_ns = if state == PullState::Messages { wait_ns } else { wait_ns.max(WAIT_NS_MAX) };
+        let queue = pull.queue;
         let Some(id) = self.wait(now, connection, token, What::Pull(pull, state), wait_ns) else {
             return self.reject(connection, token, &TOO_MANY_WAITING);
         };
         self.metrics.pulls_held += 1;
-        self.enter_state(connection, id, &pull, state);
+        self.enter_state(connection, id, queue, state);
     }
 
     /// Puts a waiting pull where it will be found by what it waits for.
-    fn enter_state(&mut self, connection: &mut Connection, id: WaitId, pull: &Pull, state: PullState) {
+    fn enter_state(&mut self, connection: &mut Connection, id: WaitId, queue: QueueId, state: PullState) {
         match state {
             PullState::Messages => {
-                if self.waiting.join_queue(id, pull.queue) {
-                    self.store.watch(pull.queue);
+                if self.waiting.join_queue(id, queue) {
+                    self.store.watch(queue);
                 }
             }
             PullState::Load => self.park(id),
@@ -108,9 +113,9 @@ impl Shard {
     pub(super) fn retry_pull(&mut self, id: WaitId, fx: &mut Effects) {
         let Some(wait) = self.waiting.get(id) else { return };
         let (token, asker) = (wait.token, wait.connection);
-        let What::Pull(pull, before) = wait.what else { return };
+        let What::Pull(mut pull, before) = wait.what.clone() else { return };
         let Some(mut connection) = self.connections.lend(asker) else { return };
-        match self.try_pull(&mut connection, token, &pull, fx) {
+        match self.try_pull(&mut connection, token, &mut pull, fx) {
             Attempt::Answered => {
                 self.forget_wait(&mut connection, id);
             }
@@ -122,7 +127,7 @@ impl Shard {
                 self.forget_wait(&mut connection, id);
                 self.answer_empty(&mut connection, token, &pull);
             }
-            Attempt::Wait(state) => self.change_state(&mut connection, id, &pull, before, state),
+            Attempt::Wait(state) => self.change_state(&mut connection, id, pull, before, state),
         }
         connection.announce_output(fx);
         self.connections.give_back(connection);
@@ -132,24 +137,29 @@ impl Shard {
         &mut self,
         connection: &mut Connection,
         id: WaitId,
-        pull: &Pull,
+        pull: Pull,
         before: PullState,
         state: PullState,
     ) {
+        let queue = pull.queue;
+        if let Some(wait) = self.waiting.get_mut(id) {
+            wait.what = What::Pull(pull, state);
+        }
         if before == PullState::Messages && state == before {
             return;
         }
         if let Some(queue) = self.waiting.leave_queue(id) {
             self.store.unwatch(queue);
         }
-        if let Some(wait) = self.waiting.get_mut(id) {
-            wait.what = What::Pull(*pull, state);
-        }
-        self.enter_state(connection, id, pull, state);
+        self.enter_state(connection, id, queue, state);
     }
 
     /// Answers 19: nothing there (yet).
     pub(super) fn answer_empty(&mut self, connection: &mut Connection, token: Token, pull: &Pull) {
+        if pull.remoting.is_some() {
+            let nothing = OutputQueue::default();
+            return self.answer_remoting_pull(connection, token, pull, Code::PULL_NOT_FOUND, nothing);
+        }
         let Some(queue) = self.store.queue(pull.queue) else {
             return self.reject(connection, token, &NO_QUEUE);
         };
@@ -162,7 +172,7 @@ impl Shard {
         }
     }
 
-    fn try_pull(&mut self, connection: &mut Connection, token: Token, pull: &Pull, fx: &mut Effects) -> Attempt {
+    fn try_pull(&mut self, connection: &mut Connection, token: Token, pull: &mut Pull, fx: &mut Effects) -> Attempt {
         match self.store.queue(pull.queue) {
             None => return Attempt::Rejected(NO_QUEUE),
             Some(queue) if queue.perm & PERM_READ == 0 => return Attempt::Rejected(NOT_READABLE),
@@ -170,6 +180,9 @@ impl Shard {
         }
         if connection.unread_bytes() >= self.settings.limits.output_bytes_soft_max {
             return Attempt::Wait(PullState::Output);
+        }
+        if let Some(view) = pull.remoting.clone() {
+            return self.try_remoting_pull(connection, token, pull, &view, fx);
         }
         let mark = connection.output.mark(&mut self.spare);
         connection.output.append(&mut self.spare, |out| out.extend_from_slice(&[0; PULL_REPLY_HEAD_SIZE_BYTES]));

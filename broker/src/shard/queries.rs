@@ -59,7 +59,7 @@ impl Shard {
         let Some(what) = self.waiting.get(id).map(|wait| wait.what.clone()) else { return };
         match self.try_ask(&what) {
             Attempt::NotYet => self.park(id),
-            attempt => self.with_waiting(id, fx, |shard, connection, token, _| {
+            attempt => self.with_waiting(id, fx, |shard, connection, token, _, _| {
                 shard.answer(connection, token, &attempt);
             }),
         }
@@ -88,7 +88,9 @@ impl Shard {
                 ViewOutcome::Damaged(remark) => failed(remark),
             }),
             What::Stats { topic } => self.topic_stats(topic).map(Attempt::Answer),
-            What::Pull(..) | What::Open { .. } | What::Topic => unreachable!("{what:?} is no question"),
+            What::Pull(..) | What::Frame(_) | What::Open { .. } | What::Topic => {
+                unreachable!("{what:?} is no question")
+            }
         };
         result.unwrap_or_else(|attempt| attempt)
     }
@@ -132,7 +134,7 @@ impl Shard {
         let list = TopicList { topics, more: rest.next().is_some() };
         if !token.oneway {
             let response = Response::Topics(list);
-            connection.output.append(&mut self.spare, |out| super::native::encode(out, token, &response));
+            connection.output.append(&mut self.spare, |out| response.encode(out, token));
         }
     }
 }

@@ -6,25 +6,38 @@
 
 use super::pull::Pull;
 use super::topics::TopicWish;
+use super::{native, remoting};
 use crate::store::Refusal;
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::native::{TopicList, TopicStatsResult};
+use ringmq_proto::remoting::{ExtFields, SerializeType};
 use std::borrow::Cow;
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// Native frames.
+    Native,
+    /// RocketMQ's remoting, with headers as the request had them.
+    Remoting(SerializeType),
+}
 
 /// What a dialect needs to answer a request later. Opaque to the rest of the shard, but for `oneway`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     /// The client's own number of the request.
     pub(super) id: u32,
-    /// The dialect's own: what kind of frame the answer is.
-    pub(super) kind: u8,
+    /// What was asked, in the dialect's own numbers: the answer's form follows from it.
+    pub(super) code: i32,
+    /// How the answer is written.
+    pub(super) dialect: Dialect,
     /// Never answered.
     pub(super) oneway: bool,
 }
 
 /// One request but a send, which has a path of its own (`super::send`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Request<'a> {
     Ping,
     Pull(Pull),
@@ -85,6 +98,18 @@ pub(super) enum Response<'a> {
     Message(&'a [u8]),
     Topics(TopicList<'a>),
     TopicStats(TopicStatsResult),
+    /// What only the remoting dialect says: extension fields and a body.
+    Remoting(ExtFields<'static>, Cow<'a, [u8]>),
+}
+
+impl Response<'_> {
+    /// Appends the frame that answers `token`.
+    pub(super) fn encode(&self, out: &mut Vec<u8>, token: Token) {
+        match token.dialect {
+            Dialect::Native => native::encode(out, token, self),
+            Dialect::Remoting(serialize_type) => remoting::answer::encode(out, token, serialize_type, self),
+        }
+    }
 }
 
 /// A queue that was opened.

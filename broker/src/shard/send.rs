@@ -257,9 +257,9 @@ const BODY_TOO_LARGE: Rejection =
     Rejection::new(Code::MESSAGE_ILLEGAL, "the message body is larger than 4 MiB: send a smaller one");
 const PROPERTIES_TOO_LARGE: Rejection =
     Rejection::new(Code::MESSAGE_ILLEGAL, "the message properties are larger than 32767 bytes: send smaller ones");
-const SYS_FLAG_ILLEGAL: Rejection =
+pub(super) const SYS_FLAG_ILLEGAL: Rejection =
     Rejection::new(Code::MESSAGE_ILLEGAL, "the message sets bits of sysFlag that a producer may not set");
-const NOT_YET_BUILT: Rejection = Rejection::new(
+pub(super) const NOT_YET_BUILT: Rejection = Rejection::new(
     Code::MESSAGE_ILLEGAL,
     "delayed, timed and transactional messages are not served here yet: leave out DELAY, TIMER_* and TRAN_MSG",
 );

@@ -44,6 +44,12 @@ pub(super) struct TopicChanges {
 }
 
 impl TopicChanges {
+    /// The next queue number for who leaves the choice.
+    pub(super) fn choose_queue(&mut self, queue_count: u32) -> u32 {
+        self.next_queue = self.next_queue.wrapping_add(1);
+        self.next_queue % queue_count.max(1)
+    }
+
     /// The newest version of a topic that is under way.
     fn newest(&self, name: &str) -> Option<u64> {
         let range = (Box::from(name), 0)..=(Box::from(name), u64::MAX);
@@ -103,7 +109,7 @@ impl Shard {
         if self.store.state().topic(name).is_some() {
             return self.finish_open(connection, token, name, number);
         }
-        match self.start_creation(now, name, create) {
+        match self.start_creation(now, name, create.then(|| self.settings.topic_queue_count_per_shard())) {
             Err(rejection) => self.reject(connection, token, &rejection),
             Ok(version) => {
                 let what = What::Open { topic: name.into(), number };
@@ -115,19 +121,19 @@ impl Shard {
         }
     }
 
-    /// Appends the record of an automatically created topic, unless one is on its way. Gives its version.
-    fn start_creation(&mut self, now: &Now, name: &str, create: bool) -> Result<u64, Rejection> {
+    /// Appends the record of an automatically created topic with `queue_count` queues (nothing: it must not be created),
+    /// unless one is on its way. Gives its version.
+    pub(super) fn start_creation(&mut self, now: &Now, name: &str, queue_count: Option<u32>) -> Result<u64, Rejection> {
         if let Some(version) = self.changes.newest(name) {
             return Ok(version);
         }
-        if !create || !self.settings.auto_create_topics {
+        let Some(queue_count) = queue_count.filter(|_| self.settings.auto_create_topics) else {
             return Err(Rejection::because(
                 Code::TOPIC_NOT_EXIST,
-                format!("topic[{}] not exist, create it first", name.escape_default()),
+                format!("topic[{}] not exist, apply first please!", name.escape_default()),
             ));
-        }
+        };
         check_topic(name)?;
-        let queue_count = self.settings.topic_queue_count_per_shard();
         self.append_change(now, TopicWish { name, queue_count, perm: PERM_READ_WRITE, ordered: false }, false)
     }
 
@@ -161,10 +167,7 @@ impl Shard {
         let queue_count = queue_count(topic);
         let number = match u32::try_from(number) {
             Ok(number) => number,
-            Err(_) => {
-                self.changes.next_queue = self.changes.next_queue.wrapping_add(1);
-                self.changes.next_queue % queue_count.max(1)
-            }
+            Err(_) => self.changes.choose_queue(queue_count),
         };
         let Some(id) = topic.queues.get(number as usize).copied().filter(|_| number < queue_count) else {
             let remark = format!("queue {number} is not one of the topic's {queue_count} queues here");
@@ -231,7 +234,7 @@ impl Shard {
     }
 
     /// Topics were applied: answers who waited, tells the control plane.
-    pub(super) fn topics_applied(&mut self, events: &mut Vec<TopicEvent>, fx: &mut Effects) {
+    pub(super) fn topics_applied(&mut self, now: &Now, events: &mut Vec<TopicEvent>, fx: &mut Effects) {
         for event in events.drain(..) {
             let pending = self.changes.pending.remove(&(event.name.as_str().into(), event.version)).unwrap_or_default();
             let Some(notice) = self.store.state().topic_or_tombstone(&event.name).map(notice_of) else { continue };
@@ -243,7 +246,7 @@ impl Shard {
                 fx.control.push(ControlOutput::SiblingTopicDone { topic: event.name.clone(), version, failure: None });
             }
             for id in pending.opens {
-                self.end_open(id, fx);
+                self.retry_frame(now, id, fx);
             }
             if pending.made_here {
                 self.changes_applied(pending.changes, &notice, fx);
@@ -258,12 +261,26 @@ impl Shard {
         self.wake_queues(&queues, fx);
     }
 
-    fn end_open(&mut self, id: WaitId, fx: &mut Effects) {
-        self.with_waiting(id, fx, |shard, connection, token, what| {
-            if let What::Open { topic, number } = what {
-                shard.finish_open(connection, token, &topic, number);
-            }
+    /// What a request waited for is there: an open queue is answered, a kept frame carried out again.
+    pub(super) fn retry_frame(&mut self, now: &Now, id: WaitId, fx: &mut Effects) {
+        self.with_waiting(id, fx, |shard, connection, token, what, fx| match what {
+            What::Open { topic, number } => shard.finish_open(connection, token, &topic, number),
+            What::Frame(kept) => shard.carry_out_kept(now, connection, &kept, fx),
+            _ => {}
         });
+    }
+
+    /// A topic that the broker needs itself is made, unless it is there or on its way.
+    pub(super) fn ensure_topic(&mut self, now: &Now, name: &str, queue_count: u32) -> Result<(), Rejection> {
+        if self.store.state().topic(name).is_none() && self.changes.newest(name).is_none() {
+            self.append_change(now, TopicWish { name, queue_count, perm: PERM_READ_WRITE, ordered: false }, false)?;
+        }
+        Ok(())
+    }
+
+    /// `id` is carried out when this version of the topic is applied.
+    pub(super) fn wait_for_topic(&mut self, name: &str, version: u64, id: WaitId) {
+        self.changes.pending.entry((name.into(), version)).or_default().opens.push(id);
     }
 
     /// A change by a client of this shard was applied: the siblings hear of it, and who asked waits for their answers.
@@ -284,7 +301,7 @@ impl Shard {
 
     fn answer_changes(&mut self, waits: Vec<WaitId>, failure: Option<&Rejection>, fx: &mut Effects) {
         for id in waits {
-            self.with_waiting(id, fx, |shard, connection, token, _| match failure {
+            self.with_waiting(id, fx, |shard, connection, token, _, _| match failure {
                 None => shard.respond(connection, token, &Response::Done),
                 Some(rejection) => shard.reject(connection, token, rejection),
             });

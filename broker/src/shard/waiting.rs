@@ -5,6 +5,7 @@
 
 use super::io::ConnectionId;
 use super::pull::Pull;
+use super::remoting::KeptFrame;
 use super::request::Token;
 use super::timers::TimerId;
 use foldhash::fast::FixedState;
@@ -45,6 +46,8 @@ pub(super) enum What {
     View { position: LogPosition },
     /// The queues of a topic; waits for the disk.
     Stats { topic: Box<str> },
+    /// A remoting frame that is carried out again when a topic is there.
+    Frame(KeptFrame),
     /// To open a queue of a topic that is being created.
     Open { topic: Box<str>, number: i32 },
     /// A topic to be created, changed or deleted: its own record, then the siblings.
@@ -237,14 +240,21 @@ pub(super) struct Removed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::request::Dialect;
     use ringmq_proto::ids::QueueOffset;
 
     fn pull(queue: u32) -> Wait {
-        let pull =
-            Pull { queue: QueueId::new(queue), offset: QueueOffset::ZERO, messages_max: 1, bytes_max: 1, wait_ms: 1 };
+        let pull = Pull {
+            queue: QueueId::new(queue),
+            offset: QueueOffset::ZERO,
+            messages_max: 1,
+            bytes_max: 1,
+            wait_ms: 1,
+            remoting: None,
+        };
         Wait {
             connection: ConnectionId { slot: 0, generation: 0 },
-            token: Token { id: 1, kind: 3, oneway: false },
+            token: Token { id: 1, code: 3, dialect: Dialect::Native, oneway: false },
             what: What::Pull(pull, PullState::Messages),
             deadline_ns: 0,
         }

@@ -181,6 +181,18 @@ impl Store {
         }
     }
 
+    /// Whether the message at this offset must be read from disk. One that is not there need not.
+    pub fn is_cold(&mut self, queue_id: QueueId, offset: QueueOffset) -> bool {
+        let mut entries = std::mem::take(&mut self.scratch.entries);
+        entries.clear();
+        let cold = match self.index.find(&mut self.cache, queue_id, offset, QueueOffset::ZERO, 1, &mut entries) {
+            Ok(()) => entries.first().is_some_and(|entry| entry.position < self.tail.start()),
+            Err(_) => true,
+        };
+        self.scratch.entries = entries;
+        cold
+    }
+
     /// Gives visible records of a queue to the sink, from the one that holds `from` on: up to `messages_max` messages and
     /// `bytes_max` bytes, but at least one record.
     pub fn read(

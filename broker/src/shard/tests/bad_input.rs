@@ -48,8 +48,7 @@ fn frames_are_understood_wherever_the_receives_cut_them() {
 #[test]
 fn what_is_not_spoken_here_is_closed_and_counted() {
     for (bytes, reason, protocol) in [
-        (&b"\x00\x00\x01\x00"[..], CloseReason::UnknownProtocol, ForeignProtocol::Remoting),
-        (b"\x16\x03\x01", CloseReason::UnknownProtocol, ForeignProtocol::Tls),
+        (&b"\x16\x03\x01"[..], CloseReason::UnknownProtocol, ForeignProtocol::Tls),
         (b"PROXY TCP4", CloseReason::UnknownProtocol, ForeignProtocol::Proxy),
         (b"\r\n\r\n\0\r\nQUIT\n", CloseReason::UnknownProtocol, ForeignProtocol::Proxy),
         (b"GET / HTTP/1.1\r\n\r\n", CloseReason::Answered, ForeignProtocol::Http),

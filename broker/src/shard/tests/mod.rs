@@ -4,6 +4,7 @@ mod bad_input;
 mod bounds;
 mod offsets;
 mod pulls;
+mod remoting;
 mod sends;
 mod stops;
 mod topics;

@@ -1,0 +1,332 @@
+//! Sends of the remoting dialect: one message (10, 310) or a batch for one queue (320).
+//!
+//! What RocketMQ's brokers check is checked in their order and answered in their words. A topic that does not exist yet is
+//! created from the topic that the client names as its template, and the frame waits until the topic's record is applied.
+
+use super::super::Shard;
+use super::super::connection::Connection;
+use super::super::io::Effects;
+use super::super::request::{Dialect, NOT_WRITABLE, Rejection, STOPPING, Token};
+use super::super::send::{Appender, Item, NOT_YET_BUILT, SYS_FLAG_ILLEGAL};
+use super::super::topics::queue_count;
+use super::Handled;
+use super::Stop;
+use crate::now::Now;
+use crate::store::{AckMode, NewMessage};
+use ringmq_proto::code::Code;
+use ringmq_proto::ids::{QueueId, QueueOffset};
+use ringmq_proto::limits::{BODY_SIZE_BYTES_MAX, FRAME_MESSAGE_COUNT_MAX, PROPERTIES_SIZE_BYTES_MAX};
+use ringmq_proto::message::OffsetId;
+use ringmq_proto::message::batch::batch_entry_len;
+use ringmq_proto::message::client_batch::iter_client_batch;
+use ringmq_proto::message::properties::{Properties, append_property, names};
+use ringmq_proto::message::stored::sys_flag;
+use ringmq_proto::message::tag::tag_hash;
+use ringmq_proto::remoting::direct::Head;
+use ringmq_proto::remoting::request_code as code;
+use ringmq_proto::remoting::send::{SendHeader, SendResponse, encode_send_response};
+use ringmq_proto::remoting::{Frame, FrameError};
+
+/// RocketMQ's permission to write.
+const PERM_WRITE: u32 = 2;
+
+/// RocketMQ's permission of a template: topics may be created like it.
+const PERM_INHERIT: u32 = 1;
+
+/// The template that all clients name by default.
+const DEFAULT_TEMPLATE: &str = "TBW102";
+
+/// The region that clients are told, and that is stored with each message: RocketMQ's default.
+pub(in crate::shard) const REGION: &str = "DefaultRegion";
+
+/// Where a send goes.
+#[derive(Clone, Copy)]
+struct Target {
+    queue: QueueId,
+    number: u32,
+}
+
+/// What a message's properties ask of the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wishes {
+    tag_hash: i32,
+    /// The answer need not wait for the flush.
+    no_wait: bool,
+    /// To be delivered later.
+    later: bool,
+    /// The first half of a transaction.
+    half: bool,
+}
+
+impl Shard {
+    /// Carries out the frame of a send, whose header is read in one pass. `Ok(false)`: it is the answer to something.
+    pub(super) fn remoting_send(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        frame: &Frame<'_>,
+        request_code: i32,
+        fx: &mut Effects,
+    ) -> Result<bool, FrameError> {
+        let mut scratch = std::mem::take(&mut self.header_scratch);
+        let read = SendHeader::read_send(request_code, frame, &mut scratch);
+        let carried_out = read.map(|(head, send)| {
+            if head.is_response() {
+                return false;
+            }
+            let Head { code, opaque, .. } = head;
+            let dialect = Dialect::Remoting(frame.serialize_type);
+            let token = Token { id: opaque.cast_unsigned(), code, dialect, oneway: head.is_oneway() };
+            let handled = match send {
+                _ if self.is_stopping() => Err(STOPPING.into()),
+                Err(error) => Err(error.into()),
+                Ok(send) => self.send(now, connection, token, &send, frame.body),
+            };
+            if let Err(stop) = handled {
+                self.stopped(now, connection, token, frame, stop);
+            }
+            if connection.unread_bytes() >= self.settings.limits.output_bytes_soft_max {
+                self.check_unread(connection, fx);
+            }
+            true
+        });
+        self.header_scratch = scratch;
+        carried_out
+    }
+
+    fn send(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        token: Token,
+        send: &SendHeader<'_>,
+        body: &[u8],
+    ) -> Handled {
+        let target = self.target(now, send)?;
+        if token.code == code::SEND_BATCH_MESSAGE || send.batch == Some(true) {
+            return self.send_batch(now, connection, token, send, body, target);
+        }
+        let mut properties = std::mem::take(&mut self.properties);
+        let wishes = self.rewrite_properties(send.properties.unwrap_or_default().as_bytes(), &mut properties);
+        let message = NewMessage {
+            flag: send.flag,
+            sys_flag: send.sys_flag,
+            born_time_ms: u64::try_from(send.born_timestamp).unwrap_or(0),
+            born_host: connection.peer,
+            reconsume_times: send.reconsume_times.unwrap_or(0),
+            prepared_transaction_position: 0,
+            properties: &properties,
+            body,
+            tag_hash: wishes.tag_hash,
+        };
+        let result = self.send_one(now, connection, token, &message, target, wishes);
+        self.properties = properties;
+        result
+    }
+
+    /// Where the message goes.
+    fn target(&mut self, now: &Now, send: &SendHeader<'_>) -> Result<Target, Stop> {
+        if is_forbidden(send.topic) {
+            let remark = format!("Sending message to topic[{}] is forbidden.", send.topic);
+            return Err(Rejection::because(Code::NO_PERMISSION, remark).into());
+        }
+        let Some(topic) = self.store.state().topic(send.topic) else {
+            let queue_count = self.template_queue_count(send);
+            let version = self.start_creation(now, send.topic, queue_count)?;
+            return Err(Stop::Topic(send.topic.into(), version));
+        };
+        if topic.record.perm & PERM_WRITE == 0 {
+            return Err(NOT_WRITABLE.into());
+        }
+        let (queue_count, write_count) = (queue_count(topic), topic.record.write_queue_count);
+        let number = u32::try_from(send.queue_id).unwrap_or_else(|_| self.changes.choose_queue(write_count));
+        match topic.queues.get(number as usize) {
+            Some(queue) if number < queue_count => Ok(Target { queue: *queue, number }),
+            _ => {
+                let (wanted, topic) = (send.queue_id, send.topic);
+                let remark =
+                    format!("request queueId[{wanted}] is illegal, topic[{topic}] has {queue_count} queues here");
+                Err(Rejection::because(Code::INVALID_PARAMETER, remark).into())
+            }
+        }
+    }
+
+    /// Queues that a new topic gets here, by the topic that the client names as its template.
+    fn template_queue_count(&self, send: &SendHeader<'_>) -> Option<u32> {
+        let wanted = u32::try_from(send.default_topic_queue_nums).unwrap_or(0).max(1);
+        if send.default_topic == DEFAULT_TEMPLATE {
+            return Some(wanted.min(self.settings.topic_queue_count_per_shard()));
+        }
+        let template = self.store.state().topic(send.default_topic)?;
+        (template.record.perm & PERM_INHERIT != 0).then(|| wanted.min(template.record.write_queue_count).max(1))
+    }
+
+    fn send_one(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        token: Token,
+        message: &NewMessage<'_>,
+        target: Target,
+        wishes: Wishes,
+    ) -> Handled {
+        check_sizes(message.properties.len(), message.body.len())?;
+        if message.sys_flag & !sys_flag::PRODUCER_BITS != 0 {
+            return Err(SYS_FLAG_ILLEGAL.into());
+        }
+        if wishes.later || wishes.half {
+            return Err(NOT_YET_BUILT.into());
+        }
+        let mode = if wishes.no_wait { AckMode::Written } else { AckMode::Promised };
+        let appended = self.store.append_message(*now, target.queue, message)?;
+        self.drafts[mode as usize].add(&appended);
+        self.metrics.messages_appended += 1;
+        let id = OffsetId { store_host: self.store.options().advertised, position: appended.position };
+        let unique_id = Properties::new(message.properties).get_str(names::UNIQ_KEY);
+        self.answer_send(connection, token, mode, &[id], (target.number, appended.first_offset), unique_id);
+        Ok(())
+    }
+
+    /// Puts the answer of a send where it waits for the log.
+    fn answer_send(
+        &mut self,
+        connection: &mut Connection,
+        token: Token,
+        mode: AckMode,
+        offset_ids: &[OffsetId],
+        (queue, offset): (u32, QueueOffset),
+        transaction_id: Option<&str>,
+    ) {
+        let Dialect::Remoting(serialize_type) = token.dialect else { return };
+        if token.oneway {
+            return;
+        }
+        self.drafts[mode as usize].reply_count += 1;
+        let response = SendResponse {
+            code: Code::SUCCESS,
+            offset_ids,
+            queue_id: queue.cast_signed(),
+            queue_offset: offset.get().cast_signed(),
+            transaction_id,
+            trace_on: true,
+            region: REGION,
+            batch_uniq_id: None,
+            recall_handle: None,
+            remark: "",
+        };
+        let held = connection.held.of(mode).buffer(&mut self.spare);
+        encode_send_response(held, serialize_type, token.id.cast_signed(), &response);
+    }
+
+    /// A batch is stored as one record where its messages share flags, and answered with all of their ids.
+    fn send_batch(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        token: Token,
+        send: &SendHeader<'_>,
+        body: &[u8],
+        target: Target,
+    ) -> Handled {
+        let shared = Properties::new(send.properties.unwrap_or_default().as_bytes());
+        let mode = if shared.is_no_wait() { AckMode::Written } else { AckMode::Promised };
+        let sys_flag = u16::try_from(send.sys_flag).map_err(|_| SYS_FLAG_ILLEGAL)?;
+        let mut items = Vec::new();
+        for message in iter_client_batch(body) {
+            let message = message.map_err(|error| Rejection::because(Code::MESSAGE_ILLEGAL, error.to_string()))?;
+            check_sizes(message.properties.len(), message.body.len())?;
+            items.push(Item {
+                queue: Some(target.queue),
+                reference: 0,
+                flag: message.flag,
+                sys_flag,
+                born_time_ms: u64::try_from(send.born_timestamp).unwrap_or(0),
+                properties: message.properties,
+                body: message.body,
+            });
+            if items.len() > FRAME_MESSAGE_COUNT_MAX {
+                return Err(BATCH_TOO_LONG.into());
+            }
+        }
+        let draft = &mut self.drafts[mode as usize];
+        let mut appender =
+            Appender { store: &mut self.store, scratch: &mut self.scratch, draft, now: *now, peer: connection.peer };
+        let mut records = Vec::new();
+        let count = appender.many(items.iter().copied(), |stored| records.push(stored))?;
+        self.metrics.messages_appended += u64::from(count);
+        let Some(first) = records.first() else { return Err(BATCH_EMPTY.into()) };
+        let first = (target.number, first.offset);
+        let store_host = self.store.options().advertised;
+        let mut ids = Vec::with_capacity(items.len());
+        let mut rest = items.as_slice();
+        for record in &records {
+            let (these, after) = rest.split_at(record.count as usize);
+            rest = after;
+            let mut position = record.position;
+            for item in these {
+                ids.push(OffsetId { store_host, position });
+                position = position.plus(batch_entry_len(item.properties.len(), item.body.len()) as u64);
+            }
+        }
+        self.answer_send(connection, token, mode, &ids, first, None);
+        Ok(())
+    }
+
+    /// The properties as they are stored: without what is only for the broker, with what RocketMQ's brokers add.
+    fn rewrite_properties(&self, given: &[u8], out: &mut Vec<u8>) -> Wishes {
+        out.clear();
+        let mut wishes = Wishes::default();
+        for (name, value) in Properties::new(given).iter() {
+            match name {
+                b"WAIT" => {
+                    wishes.no_wait = value.eq_ignore_ascii_case(b"false");
+                    if !wishes.no_wait {
+                        continue;
+                    }
+                }
+                b"TAGS" => wishes.tag_hash = std::str::from_utf8(value).map_or(0, tag_hash),
+                b"DELAY" | b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => wishes.later = true,
+                b"TRAN_MSG" => wishes.half = value.eq_ignore_ascii_case(b"true"),
+                b"POP_CK" | b"CLUSTER" | b"MSG_REGION" | b"TRACE_ON" => continue,
+                _ if name.starts_with(TRANSIENT_PREFIX) => continue,
+                _ => {}
+            }
+            append_property(out, name, value);
+        }
+        append_property(out, names::CLUSTER.as_bytes(), self.store.options().cluster.as_bytes());
+        append_property(out, names::MSG_REGION.as_bytes(), REGION.as_bytes());
+        append_property(out, names::TRACE_ON.as_bytes(), b"true");
+        wishes
+    }
+}
+
+/// Properties that are never stored.
+const TRANSIENT_PREFIX: &[u8] = b"__RMQ.TRANSIENT.";
+
+/// Topics of the broker itself that clients must not send to.
+fn is_forbidden(topic: &str) -> bool {
+    const FORBIDDEN: [&str; 6] = [
+        "SCHEDULE_TOPIC_XXXX",
+        "RMQ_SYS_TRANS_HALF_TOPIC",
+        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
+        "TRANS_CHECK_MAX_TIME_TOPIC",
+        "SELF_TEST_TOPIC",
+        "OFFSET_MOVED_EVENT",
+    ];
+    matches!(topic.as_bytes().first(), Some(b'S' | b'R' | b'T' | b'O')) && FORBIDDEN.contains(&topic)
+}
+
+fn check_sizes(properties_size: usize, body_size: usize) -> Result<(), Rejection> {
+    if body_size > BODY_SIZE_BYTES_MAX || properties_size > PROPERTIES_SIZE_BYTES_MAX {
+        return Err(TOO_LARGE);
+    }
+    Ok(())
+}
+
+const TOO_LARGE: Rejection = Rejection::new(
+    Code::MESSAGE_ILLEGAL,
+    "the message is illegal, maybe msg body or properties length not matched. msg body length limit 4194304B, msg properties length limit 32767B.",
+);
+const BATCH_TOO_LONG: Rejection =
+    Rejection::new(Code::MESSAGE_ILLEGAL, "the batch has more messages than a frame may have: send smaller batches");
+const BATCH_EMPTY: Rejection = Rejection::new(Code::MESSAGE_ILLEGAL, "the batch has no message: send at least one");
