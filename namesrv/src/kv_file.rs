@@ -1,6 +1,7 @@
 //! Where the key-value configuration is saved.
 //!
 //! 1. Write all of it to `FILE.tmp` beside the file, and flush that. 2. Rename it over the file. 3. Flush the directory.
+//!
 //! A crash leaves the old file or the new one, whole; a left-over `FILE.tmp` is overwritten by the next change.
 
 use std::fs::{self, File};

@@ -146,19 +146,25 @@ impl Settings {
         for line in lines {
             let (key, value) = line.split_once('=').ok_or_else(|| format!("{origin}: {line:?} is not NAME=VALUE"))?;
             let (key, value) = (key.trim(), value.trim());
-            match (key, ROCKETMQ_NAMES.iter().find(|(theirs, _)| *theirs == key)) {
-                ("listenPort", _) => {
-                    self.set("listen", &format!("{}:{value}", self.config.listen.ip()), origin)?;
-                }
-                ("flushDiskType", _) => {
-                    self.set("flush", if value == "ASYNC_FLUSH" { "async" } else { "sync" }, origin)?;
-                }
-                ("fileReservedTime", _) => self.set("retention", &format!("{value}h"), origin)?,
-                (_, Some((_, ours))) => self.set(ours, value, origin)?,
-                (_, None) => tracing::warn!(setting = key, file = origin, "a setting of RocketMQ without meaning here"),
+            if !self.rocketmq(key, value, origin)? {
+                tracing::warn!(setting = key, file = origin, "a setting of RocketMQ without meaning here");
             }
         }
         Ok(())
+    }
+
+    /// Chooses one value under RocketMQ's own name; false when that name means nothing here.
+    fn rocketmq(&mut self, key: &str, value: &str, origin: &str) -> Result<bool> {
+        match key {
+            "listenPort" => self.set("listen", &format!("{}:{value}", self.config.listen.ip()), origin)?,
+            "flushDiskType" => self.set("flush", if value == "ASYNC_FLUSH" { "async" } else { "sync" }, origin)?,
+            "fileReservedTime" => self.set("retention", &format!("{value}h"), origin)?,
+            _ => match ROCKETMQ_NAMES.iter().find(|(theirs, _)| *theirs == key) {
+                Some((_, ours)) => self.set(ours, value, origin)?,
+                None => return Ok(false),
+            },
+        }
+        Ok(true)
     }
 
     /// Reads the variables that begin with `RINGMQ_`.
@@ -174,13 +180,14 @@ impl Settings {
         Ok(())
     }
 
-    /// Reads `NAME=VALUE`.
+    /// Reads `NAME=VALUE`; the name may be RocketMQ's.
     ///
     /// # Errors
     /// When it is not that.
     pub fn assignment(&mut self, text: &str) -> Result<()> {
         let (name, value) = text.split_once('=').ok_or_else(|| format!("--set {text}: write NAME=VALUE"))?;
-        self.set(name.trim(), value.trim(), "--set")
+        let (name, value) = (name.trim(), value.trim());
+        if self.rocketmq(name, value, "--set")? { Ok(()) } else { self.set(name, value, "--set") }
     }
 
     /// Chooses one value.
@@ -360,5 +367,11 @@ mod tests {
         let config = settings.finish().expect("valid");
         assert_eq!((config.name.as_str(), config.cluster.as_str(), config.listen.port()), ("b", "C", 20911));
         assert_eq!((config.flush, config.retention.age_ms), (Flush::Async, Some(48 * 3_600_000)));
+        let mut settings = Settings::default();
+        for assignment in ["brokerName=c", "listenPort=1234", "data=/d"] {
+            settings.assignment(assignment).expect("both kinds of names");
+        }
+        let config = settings.finish().expect("valid");
+        assert_eq!((config.name.as_str(), config.listen.port()), ("c", 1234));
     }
 }

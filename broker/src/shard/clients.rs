@@ -5,18 +5,13 @@
 
 use super::filter::Filter;
 use super::io::ConnectionId;
+use super::limits::{MEMBERSHIP_COUNT_MAX, SUBSCRIPTION_COUNT_MAX};
 use super::request::Rejection;
 use ringmq_proto::code::Code;
 use ringmq_proto::remoting::Language;
 use ringmq_proto::remoting::heartbeat::{ConsumeFromWhere, ConsumeType, MessageModel, SubscriptionData};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Memberships (a connection in a group) of one shard. When reached: code 2 SYSTEM_BUSY.
-pub const MEMBERSHIP_COUNT_MAX: usize = 1 << 18;
-
-/// Topics that one group may subscribe to. When reached: code 2 SYSTEM_BUSY.
-pub const SUBSCRIPTION_COUNT_MAX: usize = 4096;
 
 /// One client in one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +68,7 @@ pub(super) struct ConsumerNews<'a> {
 
 #[derive(Debug, Default)]
 struct Memberships {
+    client_id: Box<str>,
     consumer_groups: Vec<Box<str>>,
     producer_groups: Vec<Box<str>>,
 }
@@ -83,6 +79,8 @@ pub(super) struct Clients {
     consumers: BTreeMap<Box<str>, ConsumerGroup>,
     producers: BTreeMap<Box<str>, BTreeMap<ConnectionId, Client>>,
     of_connection: BTreeMap<ConnectionId, Memberships>,
+    /// Where each client was last heard.
+    by_id: BTreeMap<Box<str>, ConnectionId>,
     membership_count: usize,
 }
 
@@ -102,15 +100,16 @@ impl Clients {
         if self.membership_count >= MEMBERSHIP_COUNT_MAX || news.subscriptions.len() > SUBSCRIPTION_COUNT_MAX {
             return Err(TOO_MANY);
         }
+        let is_new = !self.consumers.get(news.group).is_some_and(|group| group.members.contains_key(&connection));
+        if is_new {
+            self.membership_count += 1;
+            self.memberships(connection, client).consumer_groups.push(news.group.into());
+        }
         let group = self.consumers.entry(news.group.into()).or_default();
         (group.consume_type, group.message_model) = (news.consume_type, news.message_model);
         group.consume_from = news.consume_from;
-        let new = group.members.insert(connection, client.clone()).is_none();
-        if new {
-            self.membership_count += 1;
-            self.of_connection.entry(connection).or_default().consumer_groups.push(news.group.into());
-        }
-        let mut changed = new;
+        group.members.insert(connection, client.clone());
+        let mut changed = is_new;
         // What no member names any more goes with the last news: all members of a group must subscribe alike.
         let before = group.subscriptions.len();
         group.subscriptions.retain(|topic, _| news.subscriptions.iter().any(|wanted| *wanted.data.topic == **topic));
@@ -139,7 +138,7 @@ impl Clients {
         let members = self.producers.entry(group.into()).or_default();
         if members.insert(connection, client.clone()).is_none() {
             self.membership_count += 1;
-            self.of_connection.entry(connection).or_default().producer_groups.push(group.into());
+            self.memberships(connection, client).producer_groups.push(group.into());
         }
         Ok(())
     }
@@ -162,8 +161,11 @@ impl Clients {
 
     /// A connection is gone. Gives the groups of consumers that have lost a member.
     pub(super) fn closed(&mut self, connection: ConnectionId) -> Vec<Box<str>> {
-        let Memberships { consumer_groups, producer_groups } =
+        let Memberships { client_id, consumer_groups, producer_groups } =
             self.of_connection.remove(&connection).unwrap_or_default();
+        if self.by_id.get(&client_id) == Some(&connection) {
+            self.by_id.remove(&client_id);
+        }
         for group in producer_groups {
             self.remove_producer(connection, &group);
         }
@@ -197,26 +199,16 @@ impl Clients {
         self.consumers.get(group)
     }
 
-    /// All groups that consume now.
-    pub(super) fn consumer_groups(&self) -> impl Iterator<Item = (&str, &ConsumerGroup)> {
-        self.consumers.iter().map(|(name, group)| (&**name, group))
-    }
-
-    /// The producers of a group.
-    pub(super) fn producers_of(&self, group: &str) -> impl Iterator<Item = (ConnectionId, &Client)> {
-        self.producers.get(group).into_iter().flatten().map(|(connection, client)| (*connection, client))
-    }
-
-    /// All groups that produce now.
-    pub(super) fn producer_groups(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &Client>)> {
-        self.producers.iter().map(|(name, members)| (&**name, members.values()))
-    }
-
-    /// Where a client can be reached, as a member of a group of consumers or (request-reply) of any group of producers.
+    /// Where a client can be reached, whatever groups it is in.
     pub(super) fn find_client(&self, id: &str) -> Option<ConnectionId> {
-        let producers = self.producers.values().flatten();
-        let consumers = self.consumers.values().flat_map(|group| &group.members);
-        producers.chain(consumers).find(|(_, client)| *client.id == *id).map(|(connection, _)| *connection)
+        self.by_id.get(id).copied()
+    }
+
+    fn memberships(&mut self, connection: ConnectionId, client: &Client) -> &mut Memberships {
+        self.by_id.insert(client.id.clone(), connection);
+        let memberships = self.of_connection.entry(connection).or_default();
+        memberships.client_id = client.id.clone();
+        memberships
     }
 }
 
@@ -275,7 +267,6 @@ mod tests {
         }
         assert_eq!(clients.closed(connection(1)), vec![Box::from("g")]);
         assert_eq!(clients.closed(connection(1)), Vec::<Box<str>>::new());
-        assert_eq!(clients.producers_of("pg").map(|(connection, _)| connection.slot).collect::<Vec<_>>(), [2]);
         assert_eq!(clients.find_client("p"), Some(connection(2)));
         assert!(clients.consumer_left(connection(2), "g") && !clients.consumer_left(connection(2), "g"));
         clients.producer_left(connection(2), "pg");

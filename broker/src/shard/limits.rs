@@ -75,6 +75,15 @@ pub const FLUSH_NS_MAX: u64 = 5_000_000_000;
 /// How long one-way offset commits are gathered before they are written, in nanoseconds.
 pub const COALESCE_NS_MAX: u64 = 1_000_000_000;
 
+/// Memberships (a connection in a group of producers or consumers) of one shard. When reached: code 2 SYSTEM_BUSY.
+pub const MEMBERSHIP_COUNT_MAX: usize = 1 << 18;
+
+/// Topics that one group may subscribe to. When reached: code 2 SYSTEM_BUSY.
+pub const SUBSCRIPTION_COUNT_MAX: usize = 4096;
+
+/// How long a queue lock holds without being taken again, in nanoseconds. When reached: another client may have it.
+pub const LOCK_NS_MAX: u64 = 60_000_000_000;
+
 /// Bytes of a message's slice of the log from which on it is sent in place; smaller ones are copied.
 pub const SHARED_SLICE_BYTES_MIN: usize = 1024;
 

@@ -5,11 +5,9 @@
 //! connection and with it every lock.
 
 use super::io::ConnectionId;
+use super::limits::LOCK_NS_MAX;
 use ringmq_proto::ids::QueueId;
 use std::collections::BTreeMap;
-
-/// How long a lock holds without being taken again, in nanoseconds.
-pub const LOCK_NS_MAX: u64 = 60_000_000_000;
 
 #[derive(Debug)]
 struct Lock {

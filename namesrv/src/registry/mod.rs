@@ -189,9 +189,8 @@ impl Registry {
         }
         outcome.first = holder.is_none_or(|holder| holder.addr != header.broker_addr);
         let is_new = holder.is_none();
-        let is_whole = body.topics.len() != 1
-            || header.whole_table == Some(true)
-            || holder.is_some_and(|holder| holder.is_whole);
+        let is_whole =
+            body.topics.len() != 1 || header.whole_table == Some(true) || holder.is_some_and(|holder| holder.is_whole);
         let has_changed = outcome.first || holder.is_none_or(|holder| holder.data_version != body.data_version);
         let writable = self.whose_topics_count(header);
         if is_new && moved_from.is_none() && self.broker_count >= BROKER_COUNT_MAX {

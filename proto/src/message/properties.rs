@@ -48,6 +48,8 @@ pub mod names {
     pub const CORRELATION_ID: &str = "CORRELATION_ID";
     /// The client that waits for a reply.
     pub const REPLY_TO_CLIENT: &str = "REPLY_TO_CLIENT";
+    /// When a reply was pushed to who asked, in ms.
+    pub const PUSH_REPLY_TIME: &str = "PUSH_REPLY_TIME";
     /// `reply` in the reply to a request.
     pub const MSG_TYPE: &str = "MSG_TYPE";
     /// What a pop gave out; deleted from what clients send.

@@ -9,6 +9,7 @@ mod messages;
 mod offsets;
 mod outgoing;
 mod pull;
+mod reply;
 mod send;
 
 pub(super) use outgoing::Peer;
@@ -121,6 +122,10 @@ impl Shard {
         let request_code = peek_code(frame)?;
         let is_send = matches!(request_code, code::SEND_MESSAGE | code::SEND_MESSAGE_V2 | code::SEND_BATCH_MESSAGE);
         if is_send && self.remoting_send(now, connection, frame, request_code, fx)? {
+            return Ok(());
+        }
+        let is_reply = matches!(request_code, code::SEND_REPLY_MESSAGE | code::SEND_REPLY_MESSAGE_V2);
+        if is_reply && self.remoting_reply(now, connection, frame, request_code, fx)? {
             return Ok(());
         }
         let header = frame.decode_header()?;

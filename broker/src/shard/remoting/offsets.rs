@@ -5,7 +5,7 @@ use super::super::connection::Connection;
 use super::super::request::{NO_QUEUE, NOT_READABLE, Rejection, Response};
 use super::super::topics::queue_count;
 use super::super::waiting::What;
-use super::{Call, Handled};
+use super::{Call, Handled, Stop};
 use crate::now::Now;
 use crate::store::SearchOutcome;
 use ringmq_proto::code::Code;
@@ -53,8 +53,11 @@ impl Shard {
         }
         // A group that is new to a young queue begins at its beginning, wherever it wanted to begin: RocketMQ's rule, so
         // that nothing is missed that was sent while its first consumer started.
-        let young = self.store.min_offset(queue) == SearchOutcome::Found(QueueOffset::ZERO)
-            && !self.store.is_cold(queue, QueueOffset::ZERO);
+        let min = self.store.min_offset(queue);
+        if min == SearchOutcome::NotYet {
+            return Err(Stop::Load);
+        }
+        let young = min == SearchOutcome::Found(QueueOffset::ZERO) && !self.store.is_cold(queue, QueueOffset::ZERO);
         if young {
             self.respond(connection, call.token, &Response::Offset(QueueOffset::ZERO));
             return Ok(());

@@ -29,7 +29,13 @@ impl Shard {
         self.connections.give_back(connection);
     }
 
-    fn tell<'a>(&mut self, connection: &mut Connection, request_code: i32, ext: &impl ExtHeader<'a>, body: &[u8]) {
+    pub(super) fn tell<'a>(
+        &mut self,
+        connection: &mut Connection,
+        request_code: i32,
+        ext: &impl ExtHeader<'a>,
+        body: &[u8],
+    ) {
         if connection.phase != Phase::Remoting {
             return;
         }

@@ -364,3 +364,27 @@ fn both_dialects_share_queues() {
     world.give(client, &pull(1, "t", 0, "*", 0));
     assert_eq!(answer(&mut world, client).messages()[0].0, b"from native");
 }
+
+#[test]
+fn reply_is_pushed_to_the_client_that_asked() {
+    let mut world = World::new(Settings::default());
+    let (asker, answerer) = (world.open_connection(), world.open_connection());
+    world.give(asker, &beat("asker", "g"));
+    world.settle();
+    answers(&mut world, asker);
+    let reply = |to: &str| {
+        let properties = format!("CORRELATION_ID\u{1}7\u{2}REPLY_TO_CLIENT\u{1}{to}");
+        let mut bytes = Vec::new();
+        let header = send_header("DefaultCluster_REPLY_TOPIC", &properties);
+        let codes = (code::SEND_REPLY_MESSAGE_V2, 4);
+        encode_send_request(&mut bytes, SerializeType::Json, codes, false, &header, b"pong");
+        bytes
+    };
+    world.give(answerer, &reply("asker"));
+    assert_eq!(answer(&mut world, answerer).code(), Code::SUCCESS);
+    let pushed = answer(&mut world, asker);
+    assert_eq!((pushed.header.code, pushed.body.as_slice()), (code::PUSH_REPLY_MESSAGE_TO_CLIENT, &b"pong"[..]));
+    assert!(pushed.ext("properties").contains("CORRELATION_ID\u{1}7"));
+    world.give(answerer, &reply("nobody"));
+    assert_eq!(answer(&mut world, answerer).code(), Code::SYSTEM_ERROR);
+}
