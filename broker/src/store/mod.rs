@@ -14,6 +14,7 @@ pub mod check;
 pub mod commit;
 pub mod error;
 pub mod format;
+mod hidden;
 pub mod index;
 pub mod limits;
 pub mod metrics;

@@ -17,6 +17,7 @@ use super::cache::BlockCache;
 use super::commit::{Commits, LogConstants};
 use super::error::OpenError;
 use super::format::EpochStart;
+use super::hidden::Hidden;
 use super::index::{Index, IndexEntry, IndexError};
 use super::limits::{SPARE_SEGMENT_COUNT, ZERO_FILL_SLICE_BYTES};
 use super::ops::OpIds;
@@ -113,6 +114,8 @@ struct Found {
     replay: Replay,
     snapshot_from: LogPosition,
     snapshot_files: Vec<u64>,
+    /// The walk began with all state there was: at a snapshot, or at the very beginning of the log.
+    knew_all: bool,
 }
 
 impl Store {
@@ -155,7 +158,7 @@ impl Store {
         created: bool,
         now: Now,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let Found { walked, mut replay, snapshot_from, snapshot_files } = found;
+        let Found { walked, mut replay, snapshot_from, snapshot_files, knew_all } = found;
         let end = walked.end;
         flush_tail(disk, &walked, &starts, superblock.segment_size_bytes)?;
         quarantine(disk, &walked, &superblock, &starts)?;
@@ -183,6 +186,14 @@ impl Store {
             (superblock.cut_position, superblock.cut_epoch) = (end, epoch);
         }
         superblock.confirm_floor = superblock.confirm_floor.max(end);
+        let floors = if is_slave {
+            Vec::new()
+        } else {
+            Hidden::new(&walked.damaged, snapshot_from, knew_all, superblock.skipped_to).floors(&replay.state)
+        };
+        for (_, next_offset) in &floors {
+            superblock.skipped_to = superblock.skipped_to.max(*next_offset);
+        }
         if !mutant::active(Mutant::SuperblockNotFlushedFirst) {
             superblock.write_both(disk)?;
         }
@@ -233,7 +244,7 @@ impl Store {
         }
         if !is_slave {
             store.begin_epoch(disk, previous_epoch, now)?;
-            store.skip_offsets_after_damage(disk, now)?;
+            store.write_floors(disk, floors, now)?;
         }
         Ok((store, report))
     }
@@ -283,20 +294,14 @@ impl Store {
         Ok(())
     }
 
-    /// Damage may hide messages whose offsets were given: no queue that could have had them gives them again. Each queue
-    /// that was not seen behind the damage skips as many offsets as could lie in it.
-    fn skip_offsets_after_damage<D: Disk>(&mut self, disk: &mut D, now: Now) -> Result<(), OpenError> {
-        let Some(last) = self.damaged.last().map(|range| range.to) else { return Ok(()) };
-        let hidden: u64 =
-            self.damaged.iter().map(|range| range.to.since(range.from) / MESSAGE_SIZE_BYTES_LEAST + 1).sum();
-        let queues: Vec<(QueueId, QueueOffset)> = self
-            .state
-            .queues
-            .iter()
-            .filter(|(_, queue)| queue.last_position < last)
-            .map(|(id, queue)| (id, queue.next_offset.plus(hidden)))
-            .collect();
-        for (queue, next_offset) in queues {
+    /// After damage: queues go on behind the offsets that hidden messages may have had.
+    fn write_floors<D: Disk>(
+        &mut self,
+        disk: &mut D,
+        floors: Vec<(QueueId, QueueOffset)>,
+        now: Now,
+    ) -> Result<(), OpenError> {
+        for (queue, next_offset) in floors {
             if !self.segments.next_is_ready() {
                 self.make_next_segment(disk)?;
             }
@@ -312,8 +317,6 @@ impl Store {
 
 /// Ids that records in a damaged part may have taken.
 const IDS_SKIPPED_AFTER_DAMAGE: u32 = 65_536;
-/// Bytes of log that a message takes at least: an entry of a batch record.
-const MESSAGE_SIZE_BYTES_LEAST: u64 = 10;
 
 fn check_options(options: &StoreOptions) -> Result<(), OpenError> {
     let (alignment_bytes, segment_size_bytes) = (options.alignment_bytes, options.segment_size_bytes);
@@ -366,6 +369,7 @@ fn make_directory<D: Disk>(disk: &mut D, options: &StoreOptions, entropy: Entrop
         confirm_floor: LogPosition::ZERO,
         cut_position: LogPosition::ZERO,
         cut_epoch: Epoch::ZERO,
+        skipped_to: QueueOffset::ZERO,
         alignment_bytes: options.alignment_bytes.max(options.device_block_bytes),
         segment_size_bytes: options.segment_size_bytes,
     };
@@ -439,6 +443,7 @@ fn find<D: Disk>(
     })?;
     let covered = index.covered();
     let first = starts.first().copied().unwrap_or(LogPosition::ZERO);
+    let knew_all = loaded.is_some() || first == LogPosition::ZERO;
     let from = loaded.as_ref().map_or(first, |loaded| loaded.from.min(covered).max(first));
     let mut replay = Replay {
         state: State::default(),
@@ -468,7 +473,7 @@ fn find<D: Disk>(
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }
-    Ok(Some(Found { walked, replay, snapshot_from, snapshot_files }))
+    Ok(Some(Found { walked, replay, snapshot_from, snapshot_files, knew_all }))
 }
 
 /// Whether `position` was written in `epoch`, as far as the table tells.

@@ -8,7 +8,8 @@
 //! superblock  two slots of 4 KiB, slot = sequence % 2:
 //!             0 magic u64 "RMQSUPER" | 8 version u16 | 10 clean u8 | 11 zero u8 | 12 incarnation u32 | 16 log id u128
 //!            32 disk id u128 | 48 sequence u64 | 56 promised epoch u32 | 60 alignment u32 | 64 segment size u64
-//!            72 confirm floor u64 | 80 cut position u64 | 88 cut epoch u32 | 92 zero … 4092 CRC u32
+//!            72 confirm floor u64 | 80 cut position u64 | 88 cut epoch u32 | 92 zero u32 | 96 skipped to u64
+//!            104 zero … 4092 CRC u32
 //! ```
 //!
 //! The slots alternate, so that a torn write leaves the older one. When a log is opened, both slots are written and
@@ -18,7 +19,7 @@
 use super::error::OpenError;
 use super::format::FORMAT_VERSION;
 use crate::disk::{BlockMut, BlockPool, Disk, DiskDone, DiskErrorKind, DiskOpKind, FileName};
-use ringmq_proto::ids::{Epoch, LogPosition};
+use ringmq_proto::ids::{Epoch, LogPosition, QueueOffset};
 
 /// Bytes of the identity, and of one superblock slot.
 pub const SLOT_SIZE_BYTES: usize = 4096;
@@ -62,6 +63,8 @@ pub struct Superblock {
     pub cut_position: LogPosition,
     /// Commits of an epoch below this one at or beyond `cut_position` are dead.
     pub cut_epoch: Epoch,
+    /// The largest queue offset that a start after damage has gone on at: no floor that it wrote says more.
+    pub skipped_to: QueueOffset,
     /// Constant of the log.
     pub alignment_bytes: u32,
     /// Constant of the log.
@@ -192,6 +195,7 @@ impl Superblock {
         block[72..80].copy_from_slice(&self.confirm_floor.get().to_le_bytes());
         block[80..88].copy_from_slice(&self.cut_position.get().to_le_bytes());
         block[88..92].copy_from_slice(&self.cut_epoch.get().to_le_bytes());
+        block[96..104].copy_from_slice(&self.skipped_to.get().to_le_bytes());
         seal(block);
     }
 
@@ -215,6 +219,7 @@ impl Superblock {
             confirm_floor: LogPosition::new(u64::from_le_bytes(array(bytes, 72))),
             cut_position: LogPosition::new(u64::from_le_bytes(array(bytes, 80))),
             cut_epoch: Epoch::new(u32::from_le_bytes(array(bytes, 88))),
+            skipped_to: QueueOffset::new(u64::from_le_bytes(array(bytes, 96))),
         }))
     }
 
@@ -296,6 +301,7 @@ mod tests {
             confirm_floor: LogPosition::new(6),
             cut_position: LogPosition::new(7),
             cut_epoch: Epoch::new(8),
+            skipped_to: QueueOffset::new(9),
             alignment_bytes: 512,
             segment_size_bytes: 1 << 20,
         }
