@@ -91,7 +91,13 @@ impl Store {
         let before = cursor.clone();
         let mut owed = Vec::new();
         self.state.walk(&mut cursor, WALK_STEPS, target, |position, record| owed.push((position, record)));
-        for (position, record) in owed {
+        for (position, mut record) in owed {
+            if let StateRecord::Floor { queue, next_offset } = &mut record
+                && let Some(queue) = self.state.queues.get(*queue)
+            {
+                // Messages that are on their way lie before this record: where it stands, they are counted.
+                *next_offset = queue.next_offset;
+            }
             if self.append_state(&record, Some(position)).is_err() {
                 // No room now: this slice is paid again later, which does no harm.
                 return RetentionRun::Paying { target, cursor: before };

@@ -374,9 +374,15 @@ impl State {
         self.orphans = Some(Orphans::default());
     }
 
-    /// The replay is through: queues that nobody claimed were deleted (or their topic's record is damaged).
+    /// The replay is through: queues that nobody claimed were deleted (or their topic's record is damaged). Either way
+    /// their ids were given.
     pub(super) fn end_replay(&mut self) {
         if let Some(orphans) = self.orphans.take() {
+            let group_ids = orphans.offsets.iter().map(|(_, group_id, ..)| group_id.saturating_add(1));
+            self.next_group_id = group_ids.fold(self.next_group_id, u32::max);
+            if let Some((last, _)) = orphans.queues.last_key_value() {
+                self.next_queue_id = self.next_queue_id.max(last.get().saturating_add(1));
+            }
             self.removed.extend(orphans.queues.into_keys());
         }
     }
