@@ -146,11 +146,23 @@ fn append_bytes(ip: IpAddr, rest: &[u8; 12], out: &mut Vec<u8>) {
 }
 
 fn append_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in bytes {
-        out.extend_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    let mut digits = [[0; 2]; 16];
+    for (digits, byte) in digits.iter_mut().zip(bytes) {
+        *digits = HEX_PAIRS[usize::from(*byte)];
     }
+    out.extend_from_slice(digits[..bytes.len()].as_flattened());
 }
+
+const HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {

@@ -96,14 +96,9 @@ impl<'a> Scratch<'a> {
         Self { buffer: None, size_bytes: 0, room }
     }
 
-    /// Bytes that `fill` writes: it is given exactly `size_bytes_max`, and returns how many it wrote. `None` when it cannot,
-    /// or when there is no room left.
+    /// Bytes that `fill` writes: it is given all room that is left, and returns how many it wrote. `None` when it cannot.
     #[inline]
-    pub(super) fn put(
-        &mut self,
-        size_bytes_max: usize,
-        fill: impl FnOnce(&mut [u8]) -> Option<usize>,
-    ) -> Option<&'a [u8]> {
+    pub(super) fn put_rest(&mut self, fill: impl FnOnce(&mut [u8]) -> Option<usize>) -> Option<&'a [u8]> {
         if let Some(buffer) = self.buffer.take() {
             if buffer.len() < self.size_bytes {
                 buffer.resize(self.size_bytes, 0);
@@ -111,9 +106,19 @@ impl<'a> Scratch<'a> {
             self.room = buffer;
         }
         let room = std::mem::take(&mut self.room);
-        let size = fill(room.get_mut(..size_bytes_max)?)?;
+        let size = fill(room)?;
         let (filled, rest) = room.split_at_mut_checked(size)?;
         self.room = rest;
         Some(filled)
+    }
+
+    /// Bytes that `fill` writes: it is given exactly `size_bytes_max`, and returns how many it wrote. `None` when it cannot,
+    /// or when there is no room left.
+    pub(super) fn put(
+        &mut self,
+        size_bytes_max: usize,
+        fill: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<&'a [u8]> {
+        self.put_rest(|room| fill(room.get_mut(..size_bytes_max)?))
     }
 }

@@ -15,6 +15,7 @@ use super::FrameError;
 use super::direct::{Head, Scratch};
 use super::ext::{EXT_FIELD_COUNT_USUAL, ExtFields};
 use super::header::{Header, Language};
+use super::json_compact::{self, SLACK_SIZE_BYTES};
 use super::json_text::{put_number, put_string};
 use super::scan::{BAD_ESCAPE, Scanner, unescape_into};
 use crate::limits::REMOTING_EXT_FIELD_COUNT_MAX;
@@ -29,6 +30,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Header<'_>, FrameError> {
 
 fn decode_text(json: &str) -> Result<Header<'_>, FrameError> {
     let mut scanner = Scanner::new(json);
+    let mut has_fields = false;
     let mut header = Header {
         code: 0,
         language: Language::JAVA,
@@ -46,7 +48,10 @@ fn decode_text(json: &str) -> Result<Header<'_>, FrameError> {
             "version" => header.version = number(scanner)?,
             "language" => header.language = language(scanner)?,
             "remark" => header.remark = text(scanner)?,
-            "extFields" => header.ext = ext_fields(scanner)?,
+            "extFields" => {
+                once(&mut has_fields)?;
+                header.ext = ext_fields(scanner)?;
+            }
             _ => drop(scanner.value()?),
         }
         Ok(())
@@ -55,6 +60,11 @@ fn decode_text(json: &str) -> Result<Header<'_>, FrameError> {
         return Err(FrameError::Header("bytes behind the JSON header"));
     }
     Ok(header)
+}
+
+/// Two lists of fields in one header mean nothing that anybody could rely on.
+fn once(seen: &mut bool) -> Result<(), FrameError> {
+    if std::mem::replace(seen, true) { Err(FrameError::Header("extFields comes twice")) } else { Ok(()) }
 }
 
 /// Takes an object, giving the scanner in front of each value to `member`, with the member's name as it is written.
@@ -98,27 +108,47 @@ pub(super) fn scan<'a>(
     field: impl FnMut(&'a str, &'a str),
 ) -> Result<Head, FrameError> {
     if let Ok(text) = std::str::from_utf8(bytes) {
-        return scan_text(text, Scratch::new(scratch, text.len()), field);
+        return scan_text(text, Scratch::new(scratch, SCRATCH_FACTOR * text.len() + SLACK_SIZE_BYTES), field);
     }
     let replaced = String::from_utf8_lossy(bytes);
     let size = replaced.len();
-    scratch.resize(scratch.len().max(2 * size), 0);
+    scratch.resize(scratch.len().max(size + SCRATCH_FACTOR * size + SLACK_SIZE_BYTES), 0);
     let (text, room) = scratch.split_at_mut(size);
     text.copy_from_slice(replaced.as_bytes());
     let text = std::str::from_utf8(text).expect("replaced above");
     scan_text(text, Scratch::of_room(room), field)
 }
 
+/// Escapes never make text longer, and may have to be undone twice.
+const SCRATCH_FACTOR: usize = 2;
+
 fn scan_text<'a>(
     json: &'a str,
     mut scratch: Scratch<'a>,
     mut field: impl FnMut(&'a str, &'a str),
 ) -> Result<Head, FrameError> {
+    // What the quick way gave before it gave up, the general one gives again.
+    match json_compact::scan(json, &mut scratch, &mut field) {
+        Some(head) => Ok(head),
+        None => scan_any(json, &mut scratch, field),
+    }
+}
+
+#[cold]
+fn scan_any<'a>(
+    json: &'a str,
+    scratch: &mut Scratch<'a>,
+    mut field: impl FnMut(&'a str, &'a str),
+) -> Result<Head, FrameError> {
     let mut scanner = Scanner::new(json);
+    let mut has_fields = false;
     let mut head = Head::EMPTY;
     members(&mut scanner, |scanner, name| {
         match name {
-            "extFields" => scan_ext_fields(scanner, &mut scratch, &mut field)?,
+            "extFields" => {
+                once(&mut has_fields)?;
+                scan_ext_fields(scanner, scratch, &mut field)?;
+            }
             "code" => head.code = number(scanner)?,
             "flag" => head.flag = number(scanner)?,
             "opaque" => head.opaque = number(scanner)?,

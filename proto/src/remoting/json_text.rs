@@ -55,7 +55,16 @@ pub(super) fn put_string(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Appends what stands between the quotes of a string.
+#[inline]
 pub(super) fn put_text(out: &mut Vec<u8>, text: &[u8]) {
+    if text.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\')) {
+        put_escaping(out, text);
+    } else {
+        out.extend_from_slice(text);
+    }
+}
+
+fn put_escaping(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
     while let Some(index) = rest.iter().position(|byte| NEEDS_ESCAPE[usize::from(*byte)]) {
         out.extend_from_slice(&rest[..index]);

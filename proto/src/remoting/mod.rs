@@ -8,10 +8,11 @@
 //!
 //! Codes come in families, one file each: [`route`] (what clients ask a name server), [`registration`] (what brokers tell
 //! it), [`namesrv`] (the rest of a name server), [`send`], [`pull`], [`heartbeat`], [`consumer`], [`query`], [`transaction`], [`timer`], [`client_push`] (what a broker
-//! asks its clients). A new family adds a file; nothing else here changes.
+//! asks its clients), [`admin`]. A new family adds a file; nothing else here changes.
 //!
 //! Frequent frames go past the list of fields: [`peek_code`], then the typed header by [`ExtHeader::read`] ([`direct`]).
 
+pub mod admin;
 mod base64url;
 mod binary_header;
 pub mod client_push;
@@ -23,6 +24,8 @@ pub mod frame;
 mod frame_writer;
 pub mod header;
 pub mod heartbeat;
+mod json_body;
+mod json_compact;
 mod json_enum;
 mod json_header;
 mod json_text;

@@ -123,22 +123,38 @@ impl<'a> Scanner<'a> {
 /// Where the first quote or backslash is, or the length of `bytes`. Eight bytes at a time: most strings of a header are
 /// short, and there are thirty of them in a send.
 fn find_string_end(bytes: &[u8]) -> usize {
-    const LOW: u64 = u64::from_le_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
-    const QUOTES: u64 = u64::from_le_bytes([b'"'; 8]);
-    const BACKSLASHES: u64 = u64::from_le_bytes([b'\\'; 8]);
-    // The highest bit of each byte that is zero; above the first such byte there may be more.
-    let zeros = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let found = zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES);
+        let found = BACKSLASH_OR_QUOTE.find(u64::from_le_bytes(*word));
         if found != 0 {
             return index * 8 + found.trailing_zeros() as usize / 8;
         }
     }
     let in_rest = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
     bytes.len() - rest.len() + in_rest.unwrap_or(rest.len())
+}
+
+/// Two bytes to look for in eight at once.
+#[derive(Clone, Copy)]
+pub(super) struct Either {
+    first: u64,
+    second: u64,
+}
+
+/// What ends a run of plain text in a JSON string.
+pub(super) const BACKSLASH_OR_QUOTE: Either =
+    Either { first: u64::from_le_bytes([b'"'; 8]), second: u64::from_le_bytes([b'\\'; 8]) };
+
+impl Either {
+    /// 0 when `word` has neither; otherwise the lowest bit that is set is the highest of the first byte that is one. Above
+    /// it there may be more.
+    #[inline]
+    pub(super) const fn find(self, word: u64) -> u64 {
+        const LOW: u64 = u64::from_le_bytes([0x01; 8]);
+        const HIGH: u64 = u64::from_le_bytes([0x80; 8]);
+        let (first, second) = (word ^ self.first, word ^ self.second);
+        ((first.wrapping_sub(LOW) & !first) | (second.wrapping_sub(LOW) & !second)) & HIGH
+    }
 }
 
 /// Undoes the escapes of a JSON string. Half surrogate pairs become U+FFFD, as in Java.
@@ -191,7 +207,7 @@ pub(super) fn unescape_into(raw: &str, out: &mut [u8]) -> Option<usize> {
 }
 
 /// Takes the four digits behind `\u`, and the second half of a pair when `rest` goes on with it.
-fn take_unicode(rest: &mut &str) -> Option<char> {
+pub(super) fn take_unicode(rest: &mut &str) -> Option<char> {
     let first = take_hex4(rest)?;
     if !(0xD800..0xDC00).contains(&first) {
         return Some(char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER));
