@@ -28,7 +28,7 @@ fn body(code: i32) -> &'static str {
 
 /// The value without what RingMQ leaves out: members that only repeat others as text.
 fn value(json: &[u8]) -> Value {
-    let mut value: Value = lenient::decode(json).unwrap();
+    let mut value: Value = lenient::decode(json).expect("JSON");
     remove_repeated(&mut value);
     value
 }

@@ -51,6 +51,7 @@ fn any_topic() -> impl Strategy<Value = TopicConfig> {
         perm,
         read_queue_nums: read,
         write_queue_nums: write,
+        attributes: if read % 2 == 0 { [("message.type".to_owned(), "A \"B".to_owned())].into() } else { [].into() },
         ..TopicConfig::default()
     })
 }
@@ -147,7 +148,7 @@ fn assert_one_pass_is_alike(serialize_type: SerializeType, bytes: &[u8], code: i
         (one, other) => panic!("{one:?} but {other:?}"),
     }
     if let Ok(header) = &listed {
-        let (_, common) = RequestCommon::read(&frame, scratch).unwrap();
+        let (_, common) = RequestCommon::read(&frame, scratch).expect("read above");
         assert_eq!(common, RequestCommon::decode(&header.ext));
     }
 }

@@ -13,6 +13,7 @@
 //! RocketMQ's, too. Static topics' mappings are skipped. Inflation is bounded and reads as a stream: a small body that
 //! inflates without end costs no memory.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 
@@ -110,6 +111,9 @@ pub struct DataVersion {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TopicConfig {
+    /// Attributes (5.x), or changes of them with `+` and `-`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, String>,
     /// Whether the topic is ordered.
     pub order: bool,
     /// Permissions, [`super::route::PERM_READ`] and others.
@@ -130,6 +134,7 @@ pub struct TopicConfig {
 impl Default for TopicConfig {
     fn default() -> Self {
         Self {
+            attributes: BTreeMap::new(),
             order: false,
             perm: super::route::PERM_READ | super::route::PERM_WRITE,
             read_queue_nums: 16,
@@ -223,11 +228,13 @@ impl RegisterBody {
 const _: () = assert!(super::header::VERSION_REPORTED >= VERSION_WITH_MAPPINGS);
 
 fn topic_to_text(topic: &TopicConfig) -> String {
-    let TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, topic_filter_type, .. } = topic;
-    format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {topic_filter_type} {{}}")
+    let TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, topic_filter_type, attributes, .. } = topic;
+    let attributes = String::from_utf8(lenient::encode(attributes)).expect("JSON is text");
+    format!("{topic_name} {read_queue_nums} {write_queue_nums} {perm} {topic_filter_type} {attributes}")
 }
 
-/// Reads `topic readQueues writeQueues perm filterType attributes`; 4.x sends no attributes, and what they hold is not ours.
+/// Reads `topic readQueues writeQueues perm filterType attributes`; 4.x sends no attributes. What cannot be
+/// read as attributes is left out, as RocketMQ does.
 fn topic_from_text(text: &[u8]) -> Result<TopicConfig, BodyError> {
     const BAD: BodyError = BodyError::Content("a topic without its five members");
     let text = std::str::from_utf8(text).map_err(|_| BodyError::Content("a topic that is no UTF-8"))?;
@@ -237,7 +244,16 @@ fn topic_from_text(text: &[u8]) -> Result<TopicConfig, BodyError> {
     let mut number = || next()?.parse().map_err(|_| BodyError::Content("a topic with a bad number"));
     let (read_queue_nums, write_queue_nums, perm) = (number()?, number()?, number()?);
     let topic_filter_type = next()?.to_owned();
-    Ok(TopicConfig { topic_name, read_queue_nums, write_queue_nums, perm, topic_filter_type, ..TopicConfig::default() })
+    let attributes = next().ok().and_then(|json| lenient::decode(json.as_bytes()).ok()).unwrap_or_default();
+    Ok(TopicConfig {
+        attributes,
+        topic_name,
+        read_queue_nums,
+        write_queue_nums,
+        perm,
+        topic_filter_type,
+        ..TopicConfig::default()
+    })
 }
 
 fn put_length(out: &mut Vec<u8>, length: usize) {
