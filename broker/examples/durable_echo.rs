@@ -264,7 +264,7 @@ fn main() {
                 let slot = ring.add_shard(&arguments.data, Access::Serve).expect("a directory");
                 zeroed_file(&mut ring.disk(slot)).expect("a file of zeros");
                 let listener = listen::listen(([127, 0, 0, 1], 0).into()).expect("listens");
-                ready.send((listener.local_addr().expect("bound"), ring.wake().handle())).expect("main waits");
+                ready.send((listener.local_addr().expect("bound"), ring.wake_handle())).expect("main waits");
                 let machine = Echo {
                     size: arguments.size,
                     pool,

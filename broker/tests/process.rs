@@ -1,8 +1,8 @@
 //! The broker's process as an operator and a client meet it: a real binary, a real disk, a real name server.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -40,10 +40,20 @@ impl Process {
         Self { child, ready }
     }
 
+    fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     fn signal(&mut self, signal: rustix::process::Signal) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).expect("is running");
+        rustix::process::kill_process(self.pid(), signal).expect("is running");
         self.child.wait().expect("ends").code()
+    }
+
+    fn connect(&self) -> TcpStream {
+        let address = self.ready.trim().split(' ').nth(2).expect("an address");
+        let stream = TcpStream::connect(address).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("sets");
+        stream
     }
 }
 
@@ -54,6 +64,14 @@ impl Drop for Process {
             self.child.wait().expect("is reaped");
         }
     }
+}
+
+/// Whether a shard answers on this connection (what it thinks of a browser).
+fn is_served(mut stream: TcpStream) -> bool {
+    let mut answer = String::new();
+    stream.write_all(b"GET / HTTP/1.1\r\n\r\n").is_ok()
+        && stream.read_to_string(&mut answer).is_ok()
+        && answer.starts_with("HTTP/1.1 ")
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -118,6 +136,42 @@ fn acknowledged_messages_survive_kill_9_and_a_clean_stop_leaves_with_0() {
     let text = String::from_utf8_lossy(&stdout);
     assert_eq!(status.code(), Some(0), "{text}");
     assert_eq!(text.matches("last stop clean").count(), 2, "{text}");
+}
+
+#[test]
+fn process_that_is_interrupted_in_its_sleep_serves_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for plane in ["ring", "glommio"] {
+        let mut process = Process::start(directory.path(), &["--data-plane", plane]);
+        for _ in 0..50 {
+            // Stopped and continued: every system call that sleeps is interrupted.
+            for signal in [rustix::process::Signal::STOP, rustix::process::Signal::CONT] {
+                rustix::process::kill_process(process.pid(), signal).expect("is running");
+            }
+            assert!(is_served(process.connect()), "{plane}");
+        }
+        assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0), "{plane}");
+    }
+}
+
+#[test]
+fn clients_that_came_while_no_descriptor_was_left_are_served_when_there_is_one() {
+    use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+    let directory = tempfile::tempdir().expect("a directory");
+    for plane in ["ring", "glommio"] {
+        let process = Process::start(directory.path(), &["--data-plane", plane]);
+        assert!(is_served(process.connect()));
+        // Below what is open already: not one more.
+        let none = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+        prlimit(Some(process.pid()), Resource::Nofile, none).expect("limits");
+        let waiting: Vec<TcpStream> = (0..5).map(|_| process.connect()).collect();
+        std::thread::sleep(Duration::from_millis(350));
+        let many = Rlimit { current: none.maximum, maximum: none.maximum };
+        prlimit(Some(process.pid()), Resource::Nofile, many).expect("lifts the limit");
+        for stream in waiting {
+            assert!(is_served(stream), "{plane}");
+        }
+    }
 }
 
 #[test]

@@ -11,9 +11,14 @@
 //! { sync: true }` is complete only when the write *and* its flush have both succeeded; nothing is ever retried.**
 //!
 //! Log writes go before reads: at most [`READS_IN_FLIGHT_MAX`] reads are with the kernel at a time.
+//!
+//! The ring can carry all that an executor waits for: sockets (`sockets`), other threads' messages (`wake`), and the
+//! waiting itself with a time (`idle`).
 
 mod files;
 pub mod handover;
+mod idle;
+mod make;
 mod op;
 mod sockets;
 #[cfg(test)]
@@ -26,9 +31,10 @@ use std::io;
 use std::mem;
 use std::path::Path;
 
-use io_uring::{IoUring, cqueue, squeue};
+use io_uring::{IoUring, cqueue};
 
 use self::files::{FileTable, Lookup};
+use self::make::{cpu_set, make_ring, push};
 use self::op::{Op, Step, Work};
 use self::sockets::Sockets;
 use super::OpId;
@@ -38,16 +44,11 @@ use super::{BlockPool, Completion, Directory, DiskDone, DiskError, DiskOp, DiskO
 pub use self::files::{Access, OpenDirectoryError};
 pub use self::sockets::{Ready, SocketToken};
 pub use self::waiting::ShardDisk;
-pub use self::wake::{Waiter, Wake, WakeHandle};
-
-/// Submission entries. Each operation needs at most two; more wait in the driver's own queue.
-const SUBMISSION_ENTRIES: u32 = 256;
+use self::wake::Wake;
+pub use self::wake::{Waiter, WakeHandle};
 
 /// Parts of disk operations that are with the kernel at a time. Fewer than completion entries: they cannot overflow.
 const PARTS_IN_FLIGHT_MAX: usize = 1024;
-
-/// Completion entries. Beside the disk, every watched socket may have something to say; what does not fit, the kernel keeps.
-const COMPLETION_ENTRIES: u32 = 4096;
 
 /// Reads that are with the kernel at a time. When reached: further reads wait in the driver, writes pass them.
 pub const READS_IN_FLIGHT_MAX: usize = 16;
@@ -103,7 +104,6 @@ impl RingDisk {
     pub fn new(pool: BlockPool, options: RingOptions) -> io::Result<Self> {
         let ring = make_ring()?;
         let wake = Wake::new()?;
-        ring.submitter().register_eventfd(wake.as_raw_fd())?;
         if !options.helper_cores.is_empty() {
             let set = cpu_set(&options.helper_cores);
             if let Err(error) = ring.submitter().register_iowq_aff(&set) {
@@ -155,9 +155,9 @@ impl RingDisk {
         ShardDisk { ring: self, shard }
     }
 
-    /// What is woken when completions may be there.
-    pub fn wake(&self) -> &Wake {
-        &self.wake
+    /// For other threads that leave messages.
+    pub fn wake_handle(&self) -> WakeHandle {
+        self.wake.handle()
     }
 
     /// Takes an operation. It starts with the next [`RingDisk::enter`].
@@ -185,9 +185,8 @@ impl RingDisk {
     /// # Errors
     /// As [`RingDisk::enter`].
     pub fn reap(&mut self, completions: &mut Vec<(ShardSlot, Completion)>) -> io::Result<()> {
-        while self.take_completions() {
-            self.enter()?;
-        }
+        self.look()?;
+        self.enter()?;
         completions.append(&mut self.done);
         Ok(())
     }
@@ -282,10 +281,12 @@ impl RingDisk {
         }
     }
 
-    /// One system call: submits and waits for `want` completions. Interruptions and shortage of kernel memory are not the
-    /// operations' failures: nothing has been started then, so asking again repeats nothing.
+    /// Submits all that is pushed and waits for `want` completions, in one system call unless the queue overflows.
+    /// Interruptions and shortage of kernel memory are not the operations' failures: nothing has been started then, so
+    /// asking again repeats nothing.
     fn kernel(&mut self, want: usize) -> io::Result<()> {
-        for _ in 0..SUBMIT_TRIES_MAX {
+        let mut shortages = 0;
+        loop {
             match self.ring.submit_and_wait(want) {
                 Ok(taken) => {
                     self.unsubmitted -= taken.min(self.unsubmitted);
@@ -296,7 +297,8 @@ impl RingDisk {
                 }
                 Err(error) => match error.raw_os_error() {
                     Some(libc::EINTR) => {}
-                    Some(libc::EAGAIN | libc::EBUSY) => {
+                    Some(libc::EAGAIN | libc::EBUSY) if shortages < SUBMIT_TRIES_MAX => {
+                        shortages += 1;
                         self.take_completions();
                         std::thread::yield_now();
                     }
@@ -304,7 +306,6 @@ impl RingDisk {
                 },
             }
         }
-        Err(io::Error::other("the kernel takes no more disk operations"))
     }
 
     /// Takes every completion that is there; false when there was none.
@@ -370,75 +371,4 @@ impl RingDisk {
         self.free.push(index);
         self.ops[index].take().expect("an operation ends once")
     }
-}
-
-impl RingDisk {
-    /// Waits for what the kernel has, drops what it has not, and lets go of all directories. Nothing may be submitted after.
-    pub fn close(&mut self) {
-        loop {
-            // The kernel may still write into blocks: they live until it has answered.
-            self.ready.clear();
-            self.reads.clear();
-            self.sockets = Sockets::default();
-            if self.in_flight == 0 {
-                break;
-            }
-            if self.take_completions() {
-                continue;
-            }
-            if let Err(error) = self.ring.submit_and_wait(1)
-                && error.raw_os_error() != Some(libc::EINTR)
-            {
-                mem::forget(mem::take(&mut self.ops));
-                break;
-            }
-        }
-        self.shards.clear();
-    }
-}
-
-impl Drop for RingDisk {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// A ring that completes in the submitting thread's own system calls, without interrupting it; an ordinary one where the
-/// kernel is older than 6.0.
-fn make_ring() -> io::Result<IoUring> {
-    let modern = IoUring::builder()
-        .setup_coop_taskrun()
-        .setup_single_issuer()
-        .setup_submit_all()
-        .setup_cqsize(COMPLETION_ENTRIES)
-        .build(SUBMISSION_ENTRIES);
-    match modern {
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-            IoUring::builder().setup_cqsize(COMPLETION_ENTRIES).build(SUBMISSION_ENTRIES)
-        }
-        other => other,
-    }
-}
-
-#[expect(unsafe_code, reason = "the ring reads and writes memory by address")]
-fn push(ring: &mut IoUring, entries: &[squeue::Entry]) -> bool {
-    let mut queue = ring.submission();
-    if queue.capacity() - queue.len() < entries.len() {
-        return false;
-    }
-    // SAFETY: entries of sockets hold no address. Every address in another entry points into memory that the entry's
-    // operation owns (a block, a path on the heap, a file descriptor). The operation stays in `RingDisk::ops` until all its parts have completed: `on_completion` is the
-    // only place that ends one, and `Drop` waits for the kernel or leaks the table.
-    unsafe { queue.push_multiple(entries) }.is_ok()
-}
-
-#[expect(unsafe_code, reason = "libc's set of processors is a plain bit field behind unsafe helpers")]
-fn cpu_set(cores: &[usize]) -> libc::cpu_set_t {
-    // SAFETY: `cpu_set_t` is a bit field; all zeros is the empty set.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    for &core in cores.iter().filter(|core| **core < libc::CPU_SETSIZE as usize) {
-        // SAFETY: the core's number is below the size of the set.
-        unsafe { libc::CPU_SET(core, &mut set) };
-    }
-    set
 }

@@ -1,7 +1,7 @@
 //! One shard and its effects, without any waiting: the plane says what happened, the driver steps and carries out.
 //!
-//! Order of carrying out: disk operations go to the kernel first, so that the device works while replies are sent; then
-//! output, closing, pausing. What sending brings about (everything taken, a connection gone) is given to the shard as
+//! Order of carrying out: disk operations go to the ring, and to the kernel at once when there is something to send, so that
+//! the device works meanwhile (the plane hands over the others before it waits); then output, closing, pausing. What sending brings about (everything taken, a connection gone) is given to the shard as
 //! further inputs until nothing is left. A panic inside the shard is its end, not the executor's.
 
 use std::any::Any;
@@ -266,6 +266,7 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
         }
     }
 
+    /// With output to send, the kernel hears of the operations at once; without, by the plane's next call of the ring.
     fn start_disk(&mut self, ring: &mut RingDisk) {
         if self.effects.disk.is_empty() {
             return;
@@ -273,7 +274,9 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
         for op in self.effects.disk.drain(..) {
             ring.submit(self.slot, op);
         }
-        if let Err(error) = ring.enter() {
+        if !self.effects.output.is_empty()
+            && let Err(error) = ring.enter()
+        {
             self.effects.fatal = Some(Fatal(format!("the disk ring failed: {error}")));
         }
     }

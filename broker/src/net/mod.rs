@@ -8,19 +8,20 @@
 //! ```
 //!
 //! * [`driver`]: one shard, without any waiting: what happens in which order.
-//! * [`plane`]: the glommio tasks of an executor that wait for sockets, completions, time and messages.
+//! * [`plane`]: what an executor waits with for sockets, completions, time and messages: `by_ring` on its one ring,
+//!   `by_glommio` with glommio's tasks.
 //!
 //! Everything of one executor happens on its thread. A connection that is silent costs its socket and little more, no buffer:
 //! all connections are received into one.
 
+mod by_glommio;
+mod by_ring;
 pub mod clock;
 mod connections;
 pub mod driver;
-mod link;
 pub mod listen;
 pub mod plane;
-mod signal;
-mod sockets;
+mod socket;
 #[cfg(test)]
 mod tests;
 

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -153,7 +154,7 @@ fn run(shard_count: usize, connection_count_max: usize, receiving: Receiving) ->
                 let machine = Obedient::default();
                 starts.push(Start { machine, slot, listeners: vec![listener], connection_count_max });
             }
-            ready.send((addresses, ring.wake().handle())).expect("the test waits");
+            ready.send((addresses, ring.wake_handle())).expect("the test waits");
             let outside = Test { mail: RefCell::new(letters), heard: heard_by };
             serve(ring, starts, Rc::new(outside), receiving).await.expect("serves");
         });
@@ -266,6 +267,61 @@ fn connection_beyond_the_bound_is_closed_and_counted(receiving: Receiving) {
     running.stop();
 }
 
+/// What a test asks again and again while other threads take the processors away; the longest wait for an answer.
+fn longest_answer(mut client: TcpStream, asks: usize) -> Duration {
+    let mut longest = Duration::ZERO;
+    for number in 0..asks {
+        let asked = Instant::now();
+        match number % 3 {
+            0 => assert_eq!(ask(&mut client, "hello"), "hello"),
+            1 => assert_eq!(ask(&mut client, "turn"), "turned"),
+            _ => {
+                // The executor falls asleep, most times just when the next question comes.
+                std::thread::sleep(Duration::from_micros(number as u64 % 7 * 50));
+                assert_eq!(ask(&mut client, "hello"), "hello");
+            }
+        }
+        longest = longest.max(asked.elapsed());
+    }
+    longest
+}
+
+fn executor_that_loses_its_core_again_and_again_never_sleeps_over_work(receiving: Receiving) {
+    let running = run(1, 10, receiving);
+    let over = AtomicBool::new(false);
+    let longest = std::thread::scope(|scope| {
+        for _ in 0..2 * std::thread::available_parallelism().map_or(4, usize::from) {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let client = running.connect(0);
+        let asking = scope.spawn(move || longest_answer(client, 300));
+        let longest = asking.join();
+        over.store(true, Ordering::Relaxed);
+        longest.expect("every question is answered")
+    });
+    // What is slept over is found by the next second's publishing, if by nothing else; a busy machine takes less.
+    assert!(longest < Duration::from_millis(900), "{longest:?}");
+    running.stop();
+}
+
+fn letters_of_another_thread_are_heard_each_while_the_executor_falls_asleep(receiving: Receiving) {
+    let running = run(1, 10, receiving);
+    for number in 0..2000_u64 {
+        let left = Instant::now();
+        running.send(Mail::Control(ControlInput::ReportTopics));
+        let answered = running.heard.iter().find(|heard| matches!(heard, Heard::Control(..)));
+        assert!(answered.is_some() && left.elapsed() < Duration::from_millis(900), "{number}: {:?}", left.elapsed());
+        if number % 5 == 0 {
+            std::thread::sleep(Duration::from_micros(number % 11 * 20));
+        }
+    }
+    running.stop();
+}
+
 fn messages_of_other_threads_wake_a_sleeping_executor(receiving: Receiving) {
     let running = run(1, 10, receiving);
     running.send(Mail::Control(ControlInput::ReportTopics));
@@ -293,4 +349,6 @@ with_both! {
     panic_ends_one_shard_and_its_port_while_its_neighbour_serves_on
     connection_beyond_the_bound_is_closed_and_counted
     messages_of_other_threads_wake_a_sleeping_executor
+    letters_of_another_thread_are_heard_each_while_the_executor_falls_asleep
+    executor_that_loses_its_core_again_and_again_never_sleeps_over_work
 }

@@ -133,7 +133,7 @@ fn run(
         }
         let process = Rc::new(Process { hub: Arc::clone(hub), shards: names, ended: RefCell::default() });
         for (index, _) in &process.shards {
-            hub.attach(*index as usize, ring.wake().handle());
+            hub.attach(*index as usize, ring.wake_handle());
         }
         if let Err(error) = serve(ring, starts, Rc::clone(&process) as Rc<dyn Outside<Shard>>, receiving).await {
             let ended = Ended::Failed(Fatal(format!("the executor could not serve: {error}")));

@@ -179,7 +179,7 @@ fn empty_log_file_opened_first_spoils_no_later_read_on_any_executor() {
                 .io_memory(256 << 10)
                 .spawn(move || async move {
                     let (mut ring, shard) = ring_on(&path);
-                    let waiter = ring.wake().waiter().expect("waits");
+                    let waiter = ring.waiter().expect("waits");
                     let mut disk = ring.disk(shard);
                     disk.execute(DiskOpKind::Create { file: SEGMENT, size_bytes: 0 }).expect("creates");
                     assert_eq!(read(&mut disk, SEGMENT, 0, 4096).len(), 0);
@@ -222,4 +222,59 @@ fn dropping_a_ring_waits_for_what_the_kernel_has() {
     assert!(format!("{held:?}").contains("1 holders"), "{held:?}");
     let (mut ring, shard) = ring_on(directory.path());
     assert_eq!(read(&mut ring.disk(shard), SEGMENT, (1 << 20) - 512, 512), [5; 512]);
+}
+
+extern "C" fn nothing(_signal: libc::c_int) {}
+
+/// Signals at a sleeping ring: each sleep may end early, no wake-up is lost, and no operation fails.
+#[test]
+#[expect(unsafe_code, reason = "signals at one thread have no safe call")]
+fn signals_end_a_sleep_early_and_nothing_else() {
+    const WAKES: u64 = 200;
+    // SAFETY: the handler does nothing, and no other test uses this signal.
+    unsafe { libc::signal(libc::SIGUSR1, nothing as *const () as libc::sighandler_t) };
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_owned();
+    let (started, ring_of) = std::sync::mpsc::channel();
+    let (heard, wakes) = std::sync::mpsc::channel();
+    let sleeper = std::thread::spawn(move || {
+        let (mut ring, shard) = ring_on(&path);
+        ring.disk(shard).execute(DiskOpKind::Create { file: SEGMENT, size_bytes: 1 << 20 }).expect("creates");
+        ring.hear_wakes();
+        // SAFETY: asks for the calling thread's own handle.
+        started.send((ring.wake_handle(), unsafe { libc::pthread_self() })).expect("the test waits");
+        let mut ended = Vec::new();
+        for number in 0..WAKES {
+            while !ring.take_wake().expect("reads") {
+                ring.sleep(std::time::Duration::from_secs(20)).expect("sleeps");
+            }
+            ring.submit(shard, DiskOp { id: OpId(number), kind: write(SEGMENT, 0, 1, 512, true) });
+            while ended.len() as u64 <= number {
+                ring.sleep(std::time::Duration::from_secs(20)).expect("sleeps");
+                ring.reap(&mut ended).expect("reaps");
+            }
+            heard.send(number).expect("the test waits");
+        }
+        for (_, completion) in ended {
+            completion.result.expect("is written");
+        }
+    });
+    let (wake, thread) = ring_of.recv().expect("starts");
+    for number in 0..WAKES {
+        for _ in 0..5 {
+            // SAFETY: the thread has not been joined, so its handle is good.
+            unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+            std::thread::yield_now();
+        }
+        wake.wake();
+        loop {
+            // SAFETY: as above; it ends only after its last message.
+            unsafe { libc::pthread_kill(thread, libc::SIGUSR1) };
+            match wakes.recv_timeout(std::time::Duration::from_millis(1)) {
+                Ok(heard) => break assert_eq!(heard, number),
+                Err(error) => assert_eq!(error, std::sync::mpsc::RecvTimeoutError::Timeout),
+            }
+        }
+    }
+    sleeper.join().expect("did not panic");
 }

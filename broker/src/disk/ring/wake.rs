@@ -1,15 +1,23 @@
-//! How a sleeping executor hears that something has happened: one event descriptor, counted up by the kernel with each
-//! completion of the ring and by other threads that left a message. A count is never lost, so there is no missed wake-up.
+//! How a sleeping executor hears that another thread has left a message: one event descriptor, whose count is never lost.
+//!
+//! Whoever leaves a message counts up *afterwards*; whoever is woken takes the count *first* and looks for messages then.
+//! So a message that the look misses has its count still to come, and the next poll of the descriptor, which is asked for
+//! before the next sleep, ends at once. With glommio's sockets the kernel counts each completion of the ring up as well, and
+//! a task of the executor reads the count.
 
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
+use io_uring::{opcode, types};
 use rustix::event::EventfdFlags;
 
+use super::RingDisk;
+use super::sockets::WAKE;
+
 /// The executor's end.
-pub struct Wake {
+pub(super) struct Wake {
     fd: Arc<OwnedFd>,
 }
 
@@ -26,26 +34,50 @@ pub struct Waiter {
 
 impl Wake {
     pub(super) fn new() -> io::Result<Self> {
-        // Blocking, so that io_uring waits for a count instead of answering EAGAIN.
+        // Blocking, so that glommio's ring waits for a count instead of answering EAGAIN.
         Ok(Self { fd: Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?) })
     }
 
-    pub(super) fn as_raw_fd(&self) -> RawFd {
+    fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 
-    /// For other threads.
-    pub fn handle(&self) -> WakeHandle {
+    pub(super) fn handle(&self) -> WakeHandle {
         WakeHandle { fd: Arc::clone(&self.fd) }
     }
+}
 
-    /// What the executor's own task waits with. To be called inside the executor.
+impl RingDisk {
+    /// From now on [`RingDisk::take_wake`] says when another thread has woken this one.
+    pub fn hear_wakes(&mut self) {
+        let poll = opcode::PollAdd::new(types::Fd(self.wake.as_raw_fd()), libc::POLLIN as u32).build();
+        self.sockets.polls += 1;
+        self.sockets.waiting.push_back(poll.user_data(WAKE));
+    }
+
+    /// Whether another thread has woken this one since the last call: then its messages are to be looked for *after* this.
     ///
     /// # Errors
-    /// When no descriptor is left.
+    /// When the descriptor cannot be read.
+    pub fn take_wake(&mut self) -> io::Result<bool> {
+        if !std::mem::take(&mut self.sockets.woken) {
+            return Ok(false);
+        }
+        // The count is above zero and nobody else takes it, so this does not block.
+        rustix::io::retry_on_intr(|| rustix::io::read(&*self.wake.fd, &mut [0_u8; 8]))?;
+        self.hear_wakes();
+        Ok(true)
+    }
+
+    /// What a task of a glommio executor waits with for this ring and for other threads. To be called inside the executor,
+    /// instead of [`RingDisk::hear_wakes`].
+    ///
+    /// # Errors
+    /// When no descriptor is left, or the kernel does not count completions.
     #[expect(unsafe_code, reason = "glommio waits for a bare descriptor")]
     pub fn waiter(&self) -> io::Result<Waiter> {
-        let fd = self.fd.try_clone()?;
+        self.ring.submitter().register_eventfd(self.wake.as_raw_fd())?;
+        let fd = self.wake.fd.try_clone()?;
         // SAFETY: the descriptor is a duplicate that has no other owner; the file closes it.
         let file = unsafe { glommio::io::BufferedFile::from_raw_fd(fd.into_raw_fd()) };
         Ok(Waiter { file })
@@ -63,9 +95,9 @@ impl Waiter {
 }
 
 impl WakeHandle {
-    /// Wakes the executor, now or when it next waits.
+    /// Wakes the executor, now or when it next sleeps.
     pub fn wake(&self) {
-        if let Err(error) = rustix::io::write(&self.fd, &1_u64.to_ne_bytes()) {
+        if let Err(error) = rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, &1_u64.to_ne_bytes())) {
             tracing::error!(error = %io::Error::from(error), "an executor cannot be woken");
         }
     }

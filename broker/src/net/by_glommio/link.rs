@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-use super::driver::Socket;
-use crate::disk::ring::{RingDisk, SocketToken, handover};
+use crate::disk::ring::handover;
+use crate::net::driver::Socket;
+use crate::net::socket;
 
 /// Shared by the driver, the task that receives, and sometimes one that waits to send.
 #[derive(Clone)]
@@ -25,19 +25,10 @@ struct Inner {
     closed: Cell<bool>,
     receiver: RefCell<Option<Waker>>,
     sender: RefCell<Option<Waker>>,
-    watched: Option<Watched>,
-    /// The ring has seen the other side's end.
-    last: Cell<bool>,
-}
-
-/// How the ring knows the connection, and who is told that it is over.
-pub(super) struct Watched {
-    pub(super) token: SocketToken,
-    pub(super) over: Rc<RefCell<Vec<SocketToken>>>,
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, watched: Option<Watched>) -> Self {
+    pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             inner: Rc::new(Inner {
                 stream: RefCell::new(stream),
@@ -45,49 +36,7 @@ impl Link {
                 closed: Cell::new(false),
                 receiver: RefCell::default(),
                 sender: RefCell::default(),
-                watched,
-                last: Cell::new(false),
             }),
-        }
-    }
-
-    /// How the ring knows it.
-    pub(super) fn token(&self) -> Option<SocketToken> {
-        self.inner.watched.as_ref().map(|watched| watched.token)
-    }
-
-    /// Whether the connection is over for us.
-    pub(super) fn is_closed(&self) -> bool {
-        self.inner.closed.get()
-    }
-
-    /// Whether nothing must be received now.
-    pub(super) fn is_paused(&self) -> bool {
-        self.inner.paused.get()
-    }
-
-    /// Nothing new will arrive: what is there must be received to its end.
-    pub(super) fn set_last(&self) {
-        self.inner.last.set(true);
-    }
-
-    /// See [`Self::set_last`].
-    pub(super) fn is_last(&self) -> bool {
-        self.inner.last.get()
-    }
-
-    /// Receives what is there.
-    pub(super) fn receive_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let stream = self.inner.stream.borrow();
-        let (count, _) = rustix::net::recv(handover::descriptor(&stream), buffer, RecvFlags::DONTWAIT)?;
-        Ok(count)
-    }
-
-    /// Has the ring watch it.
-    pub(super) fn watch(&self, ring: &mut RingDisk) -> io::Result<()> {
-        match self.token() {
-            Some(token) => ring.watch(handover::descriptor(&self.inner.stream.borrow()), token),
-            None => Ok(()),
         }
     }
 
@@ -135,14 +84,7 @@ fn wake(place: &RefCell<Option<Waker>>) {
 
 impl Socket for Link {
     fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let stream = self.inner.stream.borrow();
-        let socket = handover::descriptor(&stream);
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = match slices {
-            [bytes] => rustix::net::send(socket, bytes, flags),
-            _ => rustix::net::sendmsg(socket, slices, &mut SendAncillaryBuffer::default(), flags),
-        };
-        Ok(sent?)
+        socket::send(handover::descriptor(&self.inner.stream.borrow()), slices)
     }
 
     fn set_paused(&self, paused: bool) {
@@ -156,14 +98,7 @@ impl Socket for Link {
         if self.inner.closed.replace(true) {
             return;
         }
-        if let Some(watched) = &self.inner.watched {
-            watched.over.borrow_mut().push(watched.token);
-        }
-        // What was sent is delivered before the end; the descriptor is closed with the last holder.
-        let stream = self.inner.stream.borrow();
-        if let Err(errno) = rustix::net::shutdown(handover::descriptor(&stream), rustix::net::Shutdown::Both) {
-            tracing::trace!(%errno, "the client was gone already");
-        }
+        socket::shut_down(handover::descriptor(&self.inner.stream.borrow()));
         wake(&self.inner.receiver);
         wake(&self.inner.sender);
     }
