@@ -42,10 +42,7 @@ impl Bench {
                 read_queue_count: count,
                 write_queue_count: count,
                 perm: 6,
-                sys_flag: 0,
-                ordered: false,
-                deleted: false,
-                version: None,
+                ..TopicChange::default()
             };
             let _appended = bench.store.append_topic(now, &change).expect("room");
             bench.settle();

@@ -94,6 +94,7 @@ impl TopicWish<'_> {
             ordered: self.ordered,
             deleted,
             version: Some(version),
+            ..TopicChange::default()
         }
     }
 }

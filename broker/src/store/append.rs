@@ -235,26 +235,6 @@ impl Store {
         self.append_state(&StateRecord::Topic(record), None)
     }
 
-    /// Appends a group's offset in a queue (and the group, when it is new).
-    ///
-    /// # Errors
-    /// Not master, no such queue (17), a quota, disk full beyond the reserve.
-    pub fn append_consume_offset(
-        &mut self,
-        _now: Now,
-        group: &str,
-        queue: QueueId,
-        offset: QueueOffset,
-    ) -> Result<Appended, Refusal> {
-        self.check_role()?;
-        self.state.queues.get(queue).ok_or(NO_QUEUE)?;
-        let (group_id, new) = self.state.assign_group(group)?;
-        if let Some(record) = new {
-            let _ends_before = self.append_state(&StateRecord::Group(record), None)?;
-        }
-        self.append_state(&StateRecord::Offset { group_id, queue, offset }, None)
-    }
-
     /// Appends a state record. `as_of`: when retention says again what was said at that position.
     pub(super) fn append_state(
         &mut self,
@@ -301,7 +281,7 @@ impl Store {
     }
 
     #[inline]
-    fn check_role(&self) -> Result<(), Refusal> {
+    pub(super) fn check_role(&self) -> Result<(), Refusal> {
         if self.role == Role::Master && !self.background.is_closing() { Ok(()) } else { Err(NOT_MASTER) }
     }
 }

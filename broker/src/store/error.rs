@@ -45,6 +45,12 @@ pub const TOO_MANY_QUEUES: Refusal =
 pub const TOO_MANY_GROUPS: Refusal =
     Refusal::new(1, "this shard holds as many consumer groups as it may: delete groups that are not used");
 
+/// 1 SYSTEM_ERROR: attributes of a topic or a group, or a group's retry policy, beyond their limits.
+pub const ATTRIBUTES_TOO_LARGE: Refusal = Refusal::new(
+    1,
+    "the attributes or retry steps are more, longer or emptier than a topic or group may have: give fewer or shorter ones",
+);
+
 /// *Fatal*: the shard stops, keeps its files, and answers nothing that still waits.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[expect(missing_docs, reason = "the messages say it")]

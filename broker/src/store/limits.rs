@@ -21,6 +21,18 @@ pub const TOPIC_QUEUE_COUNT_MAX: u32 = 65_536;
 /// Consumer groups of a shard. When reached: an offset commit of a new group answers code 1.
 pub const GROUP_COUNT_MAX: usize = 100_000;
 
+/// Groups and what deletions left of them. When reached: a group of a new name answers code 1.
+pub const GROUP_RECORD_COUNT_MAX: usize = 4 * GROUP_COUNT_MAX;
+
+/// Attributes of a topic or a group. When reached: a change that adds one answers code 1.
+pub const ATTRIBUTE_COUNT_MAX: usize = 64;
+
+/// Bytes of an attribute's key, and of its value. When longer: the change answers code 1.
+pub const ATTRIBUTE_SIZE_BYTES_MAX: usize = 1024;
+
+/// Steps of a group's own retry policy. When there are more: the change answers code 1.
+pub const RETRY_STEP_COUNT_MAX: usize = 256;
+
 /// Bytes of log that recovery looks through behind a bad commit for proof that it was promised. When reached: later
 /// segments are still asked, and the superblock's floor.
 pub const RECOVERY_LOOKAHEAD_BYTES: u64 = 64 << 20;

@@ -14,6 +14,7 @@ pub mod check;
 pub mod commit;
 pub mod error;
 pub mod format;
+mod groups;
 mod hidden;
 pub mod index;
 pub mod limits;
@@ -41,7 +42,7 @@ use index::Index;
 use limits::{BATCH_RECORD_SIZE_BYTES_MAX, COMMIT_SIZE_BYTES_MAX};
 use metrics::StoreMetrics;
 use ops::OpIds;
-use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
+use ringmq_proto::ids::{LogPosition, QueueId};
 use ringmq_proto::limits::RECORD_SIZE_BYTES_MAX;
 use ringmq_proto::message::Host;
 use segments::Segments;
@@ -55,7 +56,9 @@ pub use open::{Entropy, RecoveryReport};
 pub use positions::{AckMode, Acked, FlushMode, Positions};
 pub use queues::Queue;
 pub use read::{ReadOutcome, RecordSink, SearchOutcome, ViewOutcome};
-pub use state::{Topic, TopicChange, TopicEvent};
+pub use state::attributes::Attributes;
+pub use state::records::{ExponentialRetry, GroupConfig, GroupRecord, RetryPolicy};
+pub use state::{GroupOffset, Topic, TopicChange, TopicEvent};
 pub use tail::Piece;
 
 /// May this shard write, and in whose name.
@@ -294,11 +297,6 @@ impl Store {
     /// Segments that were used again since the start.
     pub fn recycled_segment_count(&self) -> u64 {
         self.segments.recycled_count()
-    }
-
-    /// The committed offset of a group in a queue.
-    pub fn consume_offset(&self, group: &str, queue: QueueId) -> Option<QueueOffset> {
-        self.state.consume_offset(group, queue)
     }
 
     fn store_time(&mut self, now: Now) -> u64 {

@@ -177,10 +177,8 @@ impl Rig {
             read_queue_count: queue_count,
             write_queue_count: queue_count,
             perm: 6,
-            sys_flag: 0,
-            ordered: false,
             deleted,
-            version: None,
+            ..TopicChange::default()
         };
         let now = self.now;
         let appended = self.store().append_topic(now, &change).unwrap_or_else(|refusal| panic!("{refusal}"));

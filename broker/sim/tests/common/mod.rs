@@ -97,10 +97,7 @@ impl Bench {
             read_queue_count: queues,
             write_queue_count: queues,
             perm: 6,
-            sys_flag: 0,
-            ordered: false,
-            deleted: false,
-            version: None,
+            ..TopicChange::default()
         };
         let _appended = self.store.append_topic(self.now, &change).expect("room");
         self.settle();
@@ -108,17 +105,7 @@ impl Bench {
     }
 
     pub fn delete(&mut self, name: &str) {
-        let version = None;
-        let change = TopicChange {
-            name: name.into(),
-            read_queue_count: 0,
-            write_queue_count: 0,
-            perm: 0,
-            sys_flag: 0,
-            ordered: false,
-            deleted: true,
-            version,
-        };
+        let change = TopicChange { name: name.into(), deleted: true, ..TopicChange::default() };
         let _appended = self.store.append_topic(self.now, &change).expect("room");
         self.settle();
     }

@@ -7,16 +7,24 @@
 //! Each thing remembers the position of the record that last said its whole value. That makes a snapshot in slices
 //! sound (older records are ignored, the same one may come again), and tells retention what a leaving segment owes.
 
+pub mod attributes;
+mod group_record;
+mod groups;
+mod reader;
 pub mod records;
 pub mod snapshot;
 
-use super::error::{NO_QUEUE, Refusal, TOO_MANY_GROUPS, TOO_MANY_QUEUES};
-use super::limits::{GROUP_COUNT_MAX, QUEUE_COUNT_MAX};
+use super::error::{NO_QUEUE, Refusal, TOO_MANY_QUEUES};
+use super::limits::QUEUE_COUNT_MAX;
 use super::queues::{NamePlace, Queue, Queues};
 use crate::mutant::{self, Mutant};
+use attributes::Attributes;
+use groups::Groups;
 use records::{GroupRecord, QueueRange, StateRecord, TopicRecord};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use std::collections::BTreeMap;
+
+pub use groups::GroupOffset;
 
 /// A topic, applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +72,7 @@ pub struct TopicEvent {
 }
 
 /// What the caller wants a topic to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicChange {
     /// Its name, already checked.
     pub name: String,
@@ -82,6 +90,10 @@ pub struct TopicChange {
     pub deleted: bool,
     /// The version to take (a sibling's), or the next.
     pub version: Option<u64>,
+    /// RocketMQ's `topicFilterType`: MULTI_TAG instead of SINGLE_TAG; or as it is.
+    pub multi_tag: Option<bool>,
+    /// RocketMQ's `attributes`, all of them; or as they are.
+    pub attributes: Option<Attributes>,
 }
 
 /// What recovery has read of queues and groups whose own records it has not.
@@ -99,15 +111,12 @@ pub struct State {
     /// By slot, for the queues.
     topic_names: Vec<NamePlace>,
     topics: BTreeMap<Box<str>, u32>,
-    groups: BTreeMap<Box<str>, Group>,
-    group_names: BTreeMap<u32, Box<str>>,
+    groups: Groups,
     pub(super) queues: Queues,
     trim: LogPosition,
     /// Ids below were given to a record, applied or not.
     next_queue_id: u32,
-    next_group_id: u32,
     pending_topics: BTreeMap<Box<str>, TopicRecord>,
-    pending_groups: BTreeMap<Box<str>, u32>,
     /// Queues that a deletion took since the last call of [`State::drain_removed`].
     removed: Vec<QueueId>,
     /// While a log without its oldest segments is replayed: what refers to things whose records come later, because
@@ -138,19 +147,9 @@ impl State {
         self.pending_topics.contains_key(name)
     }
 
-    /// The committed offset of a group in a queue.
-    pub fn consume_offset(&self, group: &str, queue: QueueId) -> Option<QueueOffset> {
-        self.groups.get(group)?.offsets.get(&queue).map(|committed| committed.offset)
-    }
-
     /// Everything below is no longer retained.
     pub fn trim(&self) -> LogPosition {
         self.trim
-    }
-
-    /// Groups that exist.
-    pub fn group_count(&self) -> usize {
-        self.groups.len()
     }
 
     /// Topic changes applied since the last call.
@@ -173,7 +172,8 @@ impl State {
         let current = current.or_else(|| self.topic_or_tombstone(&change.name).map(|topic| &topic.record));
         let version = change.version.unwrap_or_else(|| current.map_or(1, |record| record.version + 1));
         // A deleted topic's queues are gone: a topic made anew starts with ids that were never used.
-        let mut ranges = current.filter(|record| !record.deleted).map_or_else(Vec::new, |record| record.ranges.clone());
+        let live = current.filter(|record| !record.deleted);
+        let mut ranges = live.map_or_else(Vec::new, |record| record.ranges.clone());
         let held: u32 = ranges.iter().map(|range| range.count).sum();
         let wanted = if change.deleted { 0 } else { change.read_queue_count.max(change.write_queue_count) };
         if wanted > held {
@@ -184,6 +184,8 @@ impl State {
             self.next_queue_id.checked_add(count).ok_or(TOO_MANY_QUEUES)?;
             ranges.push(QueueRange { first: self.next_queue_id, count });
         }
+        let multi_tag = change.multi_tag.or(live.map(|record| record.multi_tag)).unwrap_or_default();
+        let attributes = change.attributes.clone().or_else(|| live.map(|record| record.attributes.clone()));
         Ok(TopicRecord {
             name: change.name.clone(),
             version,
@@ -194,6 +196,8 @@ impl State {
             ordered: change.ordered,
             deleted: change.deleted,
             ranges,
+            multi_tag,
+            attributes: attributes.unwrap_or_default(),
         })
     }
 
@@ -207,31 +211,9 @@ impl State {
                 }
                 self.pending_topics.insert(topic.name.as_str().into(), topic.clone());
             }
-            StateRecord::Group(group) => {
-                self.next_group_id = self.next_group_id.max(group.group_id + 1);
-                self.pending_groups.insert(group.name.as_str().into(), group.group_id);
-            }
+            StateRecord::Group(group) => self.groups.note_pending(group),
             _ => {}
         }
-    }
-
-    /// The group's id, and the record that makes the group when it is new.
-    ///
-    /// # Errors
-    /// The quota of groups.
-    pub(super) fn assign_group(&self, name: &str) -> Result<(u32, Option<GroupRecord>), Refusal> {
-        if let Some(group) = self.groups.get(name) {
-            return Ok((group.record.group_id, None));
-        }
-        if let Some(&id) = self.pending_groups.get(name) {
-            return Ok((id, None));
-        }
-        if self.groups.len() + self.pending_groups.len() >= GROUP_COUNT_MAX {
-            return Err(TOO_MANY_GROUPS);
-        }
-        let id = self.next_group_id;
-        id.checked_add(1).ok_or(TOO_MANY_GROUPS)?;
-        Ok((id, Some(GroupRecord { name: name.into(), version: 1, group_id: id, deleted: false })))
     }
 
     /// The queue's next offsets: `count` of them, for an append.
@@ -357,7 +339,7 @@ impl State {
             }
         }
         let known = |state: &Self, group_id: &u32, queue: &QueueId| {
-            state.group_names.contains_key(group_id) && state.queues.get(*queue).is_some()
+            state.groups.knows(*group_id) && state.queues.get(*queue).is_some()
         };
         let (ready, waiting) = std::mem::take(&mut orphans.offsets)
             .into_iter()
@@ -379,7 +361,7 @@ impl State {
     pub(super) fn end_replay(&mut self) {
         if let Some(orphans) = self.orphans.take() {
             let group_ids = orphans.offsets.iter().map(|(_, group_id, ..)| group_id.saturating_add(1));
-            self.next_group_id = group_ids.fold(self.next_group_id, u32::max);
+            self.groups.next_id = group_ids.fold(self.groups.next_id, u32::max);
             if let Some((last, _)) = orphans.queues.last_key_value() {
                 self.next_queue_id = self.next_queue_id.max(last.get().saturating_add(1));
             }
@@ -392,45 +374,15 @@ impl State {
             self.queues.remove(id);
         }
         self.removed.push(id);
-        for group in self.groups.values_mut() {
+        for group in self.groups.by_name.values_mut() {
             group.offsets.remove(&id);
-        }
-    }
-
-    fn apply_group(&mut self, at: RecordPlace, record: GroupRecord) {
-        let position = at.position;
-        self.pending_groups.remove(record.name.as_str());
-        self.next_group_id = self.next_group_id.max(record.group_id + 1);
-        let name: Box<str> = record.name.as_str().into();
-        self.group_names.insert(record.group_id, name.clone());
-        match self.groups.get_mut(&name) {
-            Some(group) if group.position > at.as_of => {}
-            Some(group) => (group.record, group.position) = (record, position),
-            None => {
-                self.groups.insert(name, Group { record, position, offsets: BTreeMap::new() });
-                self.adopt(&[], false);
-            }
-        }
-    }
-
-    fn apply_offset(&mut self, at: RecordPlace, group_id: u32, queue: QueueId, offset: QueueOffset) {
-        let group = self.group_names.get(&group_id).and_then(|name| self.groups.get_mut(name));
-        let (Some(group), true) = (group, self.queues.get(queue).is_some()) else {
-            if let Some(orphans) = &mut self.orphans {
-                orphans.offsets.push((at, group_id, queue, offset));
-            }
-            return;
-        };
-        let entry = group.offsets.entry(queue).or_insert(Committed { offset, place: at });
-        if entry.place.as_of <= at.as_of || mutant::active(Mutant::ConsumeOffsetFalls) {
-            *entry = Committed { offset, place: at };
         }
     }
 
     /// After damage that may hide records: ids that the hidden ones may have taken are skipped.
     pub(super) fn skip_ids(&mut self, count: u32) {
         self.next_queue_id = self.next_queue_id.saturating_add(count);
-        self.next_group_id = self.next_group_id.saturating_add(count);
+        self.groups.next_id = self.groups.next_id.saturating_add(count);
     }
 
     /// A checksum of everything applied: two shards that applied the same log have the same.
@@ -439,7 +391,7 @@ impl State {
         for topic in self.topics_after("") {
             hasher.update(format!("{:?}", topic.record).as_bytes());
         }
-        for group in self.groups.values() {
+        for group in self.groups.by_name.values() {
             hasher.update(format!("{:?}", group.record).as_bytes());
             for (queue, Committed { offset, .. }) in &group.offsets {
                 hasher.update(&[queue.get().to_le_bytes(), [0; 4]].concat());

@@ -5,16 +5,21 @@
 //!
 //! ```text
 //! topic  (18)  version u64 | perm u32 | read queue count u32 | write queue count u32 | RocketMQ's topicSysFlag u32
-//!              flags u8 (1 ordered, 2 deleted) | zero u8 | range count u16
+//!              flags u8 (1 ordered, 2 deleted, 4 extended, 8 messages have several tags) | zero u8 | range count u16
 //!              range count x { first queue id u32, count u32 } | name, to the end
-//! group  (19)  version u64 | group id u32 | flags u8 (2 deleted) | zero u8 x 3 | name, to the end
+//!              extended: name length u16 | name | attributes, see `super::attributes`
+//! group  (19)  see `super::group_record`
 //! offset (20)  group id u32 | zero u32 | offset u64
 //! floor  (21)  next offset u64
 //! trim   (22)  position u64
 //! ```
 
+use super::attributes::Attributes;
+use super::reader::{Reader, encode_text};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::record::RecordKind;
+
+pub use super::group_record::{ExponentialRetry, GroupConfig, GroupRecord, RetryPolicy};
 
 /// Consecutive internal queue ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,57 +81,16 @@ pub struct TopicRecord {
     pub deleted: bool,
     /// Internal ids of its queues, in the order of their numbers.
     pub ranges: Vec<QueueRange>,
-}
-
-/// A consumer group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupRecord {
-    /// Its name.
-    pub name: String,
-    /// Rises with each change.
-    pub version: u64,
-    /// What offset records call it; never used again.
-    pub group_id: u32,
-    /// A tombstone.
-    pub deleted: bool,
+    /// RocketMQ's `topicFilterType`: MULTI_TAG instead of SINGLE_TAG.
+    pub multi_tag: bool,
+    /// RocketMQ's `attributes`.
+    pub attributes: Attributes,
 }
 
 const ORDERED: u8 = 1;
 const DELETED: u8 = 2;
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn name(self) -> Option<String> {
-        String::from_utf8(self.0.to_vec()).ok()
-    }
-
-    fn end<T>(self, value: T) -> Option<T> {
-        self.0.is_empty().then_some(value)
-    }
-}
+const EXTENDED: u8 = 4;
+const MULTI_TAG: u8 = 8;
 
 impl StateRecord {
     /// The record's kind.
@@ -152,12 +116,7 @@ impl StateRecord {
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::Topic(topic) => topic.encode(out),
-            Self::Group(group) => {
-                out.extend(group.version.to_le_bytes());
-                out.extend(group.group_id.to_le_bytes());
-                out.extend([if group.deleted { DELETED } else { 0 }, 0, 0, 0]);
-                out.extend(group.name.as_bytes());
-            }
+            Self::Group(group) => group.encode(out),
             Self::Offset { group_id, offset, .. } => {
                 out.extend(group_id.to_le_bytes());
                 out.extend([0; 4]);
@@ -213,13 +172,22 @@ impl TopicRecord {
         out.extend(self.read_queue_count.to_le_bytes());
         out.extend(self.write_queue_count.to_le_bytes());
         out.extend(self.sys_flag.to_le_bytes());
-        out.extend([if self.ordered { ORDERED } else { 0 } | if self.deleted { DELETED } else { 0 }, 0]);
+        let extended = !self.attributes.is_empty();
+        let bits =
+            [(self.ordered, ORDERED), (self.deleted, DELETED), (extended, EXTENDED), (self.multi_tag, MULTI_TAG)];
+        let flags = bits.into_iter().filter(|(is_on, _)| *is_on).fold(0, |flags, (_, bit)| flags | bit);
+        out.extend([flags, 0]);
         out.extend(u16::try_from(self.ranges.len()).expect("ranges are bounded").to_le_bytes());
         for range in &self.ranges {
             out.extend(range.first.to_le_bytes());
             out.extend(range.count.to_le_bytes());
         }
-        out.extend(self.name.as_bytes());
+        if extended {
+            encode_text(&self.name, out);
+            self.attributes.encode(out);
+        } else {
+            out.extend(self.name.as_bytes());
+        }
     }
 
     fn decode(mut reader: Reader<'_>) -> Option<Self> {
@@ -230,21 +198,30 @@ impl TopicRecord {
         for _ in 0..range_count {
             ranges.push(QueueRange { first: reader.u32()?, count: reader.u32()? });
         }
-        let (ordered, deleted) = (flags & ORDERED != 0, flags & DELETED != 0);
-        let name = reader.name()?;
-        Some(Self { name, version, perm, read_queue_count, write_queue_count, sys_flag, ordered, deleted, ranges })
+        let (name, attributes) = if flags & EXTENDED == 0 {
+            (reader.name()?, Attributes::default())
+        } else {
+            let extended = (reader.text()?, Attributes::decode(&mut reader)?);
+            reader.end(extended)?
+        };
+        Some(Self {
+            name,
+            version,
+            perm,
+            read_queue_count,
+            write_queue_count,
+            sys_flag,
+            ordered: flags & ORDERED != 0,
+            deleted: flags & DELETED != 0,
+            ranges,
+            multi_tag: flags & MULTI_TAG != 0,
+            attributes,
+        })
     }
 
     /// Internal ids of all its queues, in the order of their numbers (also those that are no longer in use).
     pub fn queue_ids(&self) -> impl Iterator<Item = QueueId> + '_ {
         self.ranges.iter().flat_map(|range| (range.first..range.first + range.count).map(QueueId::new))
-    }
-}
-
-impl GroupRecord {
-    fn decode(mut reader: Reader<'_>) -> Option<Self> {
-        let (version, group_id, [flags, ..]) = (reader.u64()?, reader.u32()?, reader.take::<4>()?);
-        Some(Self { name: reader.name()?, version, group_id, deleted: flags & DELETED != 0 })
     }
 }
 
@@ -254,19 +231,32 @@ mod tests {
 
     #[test]
     fn state_records_read_back_and_refuse_other_lengths() {
+        let topic = TopicRecord {
+            name: "orders".into(),
+            version: 3,
+            perm: 6,
+            read_queue_count: 9,
+            write_queue_count: 8,
+            sys_flag: 0,
+            ordered: true,
+            deleted: false,
+            ranges: vec![QueueRange { first: 0, count: 8 }, QueueRange { first: 30, count: 1 }],
+            multi_tag: false,
+            attributes: Attributes::default(),
+        };
+        let mut attributes = Attributes::default();
+        attributes.set("message.type", "FIFO").expect("short");
         let records = [
-            StateRecord::Topic(TopicRecord {
-                name: "orders".into(),
-                version: 3,
-                perm: 6,
-                read_queue_count: 9,
-                write_queue_count: 8,
-                sys_flag: 0,
-                ordered: true,
-                deleted: false,
-                ranges: vec![QueueRange { first: 0, count: 8 }, QueueRange { first: 30, count: 1 }],
+            StateRecord::Topic(TopicRecord { multi_tag: true, attributes, ..topic.clone() }),
+            StateRecord::Topic(topic),
+            StateRecord::Group(GroupRecord {
+                name: "g".into(),
+                version: 1,
+                group_id: 4,
+                deleted: true,
+                offsets_dropped: false,
+                config: GroupConfig::default(),
             }),
-            StateRecord::Group(GroupRecord { name: "g".into(), version: 1, group_id: 4, deleted: true }),
             StateRecord::Offset { group_id: 4, queue: QueueId::new(30), offset: QueueOffset::new(u64::MAX) },
             StateRecord::Floor { queue: QueueId::new(8), next_offset: QueueOffset::new(5) },
             StateRecord::Trim { position: LogPosition::new(1 << 30) },

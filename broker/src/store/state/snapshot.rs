@@ -62,7 +62,7 @@ impl State {
     }
 
     fn walk_group(&self, after: &str, below: LogPosition, out: &mut impl FnMut(LogPosition, StateRecord)) -> Cursor {
-        let next = self.groups.range::<str, _>((Excluded(after), Unbounded)).next();
+        let next = self.groups.by_name.range::<str, _>((Excluded(after), Unbounded)).next();
         let Some((name, group)) = next else { return Cursor::Queues(QueueId::ZERO) };
         if group.position < below {
             out(group.position, StateRecord::Group(group.record.clone()));
@@ -78,7 +78,7 @@ impl State {
         out: &mut impl FnMut(LogPosition, StateRecord),
     ) -> Cursor {
         let next = Cursor::Groups(name.to_string());
-        let Some(group) = self.groups.get(name) else { return next };
+        let Some(group) = self.groups.by_name.get(name) else { return next };
         let Some((&queue, committed)) = group.offsets.range((Included(from), Unbounded)).next() else {
             return next;
         };
