@@ -52,7 +52,8 @@ impl Table {
     pub fn new<'a>(identity: &Identity, version: DataVersion, topics: impl Iterator<Item = &'a TopicNotice>) -> Self {
         let alive = topics.filter(|notice| !notice.deleted).map(|notice| TopicConfig {
             order: notice.ordered,
-            ..topic(&notice.topic, notice.queue_count, i32::try_from(notice.perm).unwrap_or(0))
+            read_queue_nums: narrow(notice.shape.read_queue_count),
+            ..topic(&notice.topic, notice.shape.write_queue_count, narrow(notice.shape.perm))
         });
         let body = RegisterBody { data_version: version, topics: system_topics(identity).chain(alive).collect() };
         let plain = body.encode_json();
@@ -68,8 +69,12 @@ fn system_topics(identity: &Identity) -> impl Iterator<Item = TopicConfig> {
     identity.default_topic_queue_count.map(|count| topic(DEFAULT_TOPIC, count, perm)).into_iter()
 }
 
+fn narrow(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 fn topic(name: &str, queue_count: u32, perm: i32) -> TopicConfig {
-    let queues = i32::try_from(queue_count).unwrap_or(i32::MAX);
+    let queues = narrow(queue_count);
     let (read_queue_nums, write_queue_nums) = (queues, queues);
     TopicConfig { topic_name: name.to_owned(), read_queue_nums, write_queue_nums, perm, ..TopicConfig::default() }
 }
@@ -77,6 +82,7 @@ fn topic(name: &str, queue_count: u32, perm: i32) -> TopicConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::io::TopicShape;
 
     fn identity(default_topic_queue_count: Option<u32>) -> Identity {
         let (name, cluster, address) = ("a".into(), "C".into(), "127.0.0.1:10911".into());
@@ -87,8 +93,7 @@ mod tests {
         let notice = |number| TopicNotice {
             topic: format!("topic-{number:05}"),
             version: 1,
-            queue_count: 8,
-            perm: 6,
+            shape: TopicShape::plain(8, 6),
             ordered: number == 0,
             deleted: number == 1,
         };

@@ -157,13 +157,14 @@ fn failed(shard: &Shard, why: &str) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shard::io::TopicShape;
 
     fn three() -> Siblings {
         Siblings::new(["a", "s1-a", "s2-a"].map(String::from))
     }
 
     fn notice(topic: &str, version: u64) -> TopicNotice {
-        TopicNotice { topic: topic.into(), version, queue_count: 4, perm: 6, ordered: false, deleted: false }
+        TopicNotice { topic: topic.into(), version, shape: TopicShape::plain(4, 6), ordered: false, deleted: false }
     }
 
     fn receivers(posts: &[Post]) -> Vec<usize> {

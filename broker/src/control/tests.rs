@@ -13,7 +13,7 @@ use super::operations::{Operations, OperationsPlan};
 use super::registration::Identity;
 use crate::net::driver::Ended;
 use crate::net::plane::Mail;
-use crate::shard::io::{ControlInput, ControlOutput, Fatal, TopicNotice};
+use crate::shard::io::{ControlInput, ControlOutput, Fatal, TopicNotice, TopicShape};
 
 /// Code, broker name and topics of a request.
 type Told = (i32, String, Vec<String>);
@@ -63,7 +63,7 @@ fn identity(name: &str) -> Identity {
 }
 
 fn notice(topic: &str, version: u64) -> TopicNotice {
-    TopicNotice { topic: topic.into(), version, queue_count: 4, perm: 6, ordered: false, deleted: false }
+    TopicNotice { topic: topic.into(), version, shape: TopicShape::plain(4, 6), ordered: false, deleted: false }
 }
 
 fn plan(names: &[&str], name_servers: Vec<String>) -> OperationsPlan {

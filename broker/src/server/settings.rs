@@ -187,7 +187,15 @@ impl Settings {
     pub fn assignment(&mut self, text: &str) -> Result<()> {
         let (name, value) = text.split_once('=').ok_or_else(|| format!("--set {text}: write NAME=VALUE"))?;
         let (name, value) = (name.trim(), value.trim());
-        if self.rocketmq(name, value, "--set")? { Ok(()) } else { self.set(name, value, "--set") }
+        if self.rocketmq(name, value, "--set")? {
+            return Ok(());
+        }
+        // Only RocketMQ's names have capitals: one without meaning here is no slip of the pen.
+        if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            tracing::warn!(setting = name, "a setting of RocketMQ without meaning here");
+            return Ok(());
+        }
+        self.set(name, value, "--set")
     }
 
     /// Chooses one value.

@@ -199,6 +199,21 @@ impl Clients {
         self.consumers.get(group)
     }
 
+    /// All groups that consume now.
+    pub(super) fn consumer_groups(&self) -> impl Iterator<Item = (&str, &ConsumerGroup)> {
+        self.consumers.iter().map(|(name, group)| (&**name, group))
+    }
+
+    /// The producers of a group, when there are any.
+    pub(super) fn producers_of(&self, group: &str) -> Option<&BTreeMap<ConnectionId, Client>> {
+        self.producers.get(group)
+    }
+
+    /// All groups that produce now.
+    pub(super) fn producer_groups(&self) -> impl Iterator<Item = (&str, &BTreeMap<ConnectionId, Client>)> {
+        self.producers.iter().map(|(name, members)| (&**name, members))
+    }
+
     /// Where a client can be reached, whatever groups it is in.
     pub(super) fn find_client(&self, id: &str) -> Option<ConnectionId> {
         self.by_id.get(id).copied()

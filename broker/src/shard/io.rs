@@ -6,6 +6,7 @@
 //! connection costs a bounded amount and nothing is copied for a connection that is gone.
 
 use crate::disk::{Block, Completion, DiskOp};
+use crate::store::Attributes;
 use ringmq_proto::message::Host;
 
 /// One connection of one shard. Chosen by the driver, never used again while the shard lives.
@@ -73,6 +74,35 @@ pub enum ControlInput {
     ReportTopics,
 }
 
+/// Queues and permissions of a topic, the same on each of its shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicShape {
+    /// Queue numbers below this one may be read.
+    pub read_queue_count: u32,
+    /// Queue numbers below this one may be written.
+    pub write_queue_count: u32,
+    /// RocketMQ's permission bits (1 inherit, 2 write, 4 read).
+    pub perm: u32,
+    /// RocketMQ's `topicSysFlag`.
+    pub sys_flag: u32,
+    /// RocketMQ's `topicFilterType`: MULTI_TAG instead of SINGLE_TAG.
+    pub multi_tag: bool,
+    /// RocketMQ's attributes of a topic.
+    pub attributes: Attributes,
+}
+
+impl TopicShape {
+    /// So many queues to read and write, and nothing else to say.
+    pub fn plain(queue_count: u32, perm: u32) -> Self {
+        Self { read_queue_count: queue_count, write_queue_count: queue_count, perm, ..Self::default() }
+    }
+
+    /// Queue numbers in use, for reading or writing.
+    pub fn queue_count(&self) -> u32 {
+        self.read_queue_count.max(self.write_queue_count)
+    }
+}
+
 /// A topic as the control plane carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicNotice {
@@ -80,10 +110,8 @@ pub struct TopicNotice {
     pub topic: String,
     /// The highest version wins; a deletion is a version too.
     pub version: u64,
-    /// Queues on each shard.
-    pub queue_count: u32,
-    /// RocketMQ's permission bits (2 write, 4 read).
-    pub perm: u32,
+    /// Its queues and permissions.
+    pub shape: TopicShape,
     /// Lives on one shard only.
     pub ordered: bool,
     /// A tombstone.

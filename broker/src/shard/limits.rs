@@ -81,6 +81,9 @@ pub const MEMBERSHIP_COUNT_MAX: usize = 1 << 18;
 /// Topics that one group may subscribe to. When reached: code 2 SYSTEM_BUSY.
 pub const SUBSCRIPTION_COUNT_MAX: usize = 4096;
 
+/// Resets of offsets that no consumer has followed yet, by group and queue. When reached: code 2 SYSTEM_BUSY.
+pub const RESET_COUNT_MAX: usize = 1 << 16;
+
 /// How long a queue lock holds without being taken again, in nanoseconds. When reached: another client may have it.
 pub const LOCK_NS_MAX: u64 = 60_000_000_000;
 

@@ -37,6 +37,7 @@ mod offsets;
 mod output;
 mod pull;
 mod queries;
+mod rates;
 mod remoting;
 mod request;
 mod send;
@@ -59,6 +60,7 @@ use gate::Gate;
 use io::{ConnectionId, Effects, Input, Output};
 use locks::Locks;
 use output::Spare;
+use rates::Rates;
 use request::{Rejection, Request, Response, Token};
 use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::native::SendResult;
@@ -116,6 +118,11 @@ pub struct Shard {
     kept_frame_bytes: usize,
     clients: Clients,
     locks: Locks,
+    /// Offsets that administrators have set and no pull of the group has followed yet.
+    resets: BTreeMap<(Box<str>, QueueId), QueueOffset>,
+    rates: Rates,
+    /// When the shard began to serve, in ms.
+    started_ms: u64,
     /// Groups whose members have changed in this step.
     changed_groups: Vec<Box<str>>,
     metrics: Metrics,
@@ -155,6 +162,9 @@ impl Shard {
             kept_frame_bytes: 0,
             clients: Clients::default(),
             locks: Locks::default(),
+            resets: BTreeMap::new(),
+            rates: Rates::default(),
+            started_ms: now.wall_ms,
             changed_groups: Vec::new(),
             record: Vec::new(),
             properties: Vec::new(),
@@ -196,6 +206,9 @@ impl Shard {
             Input::Stop => self.stop(&now, fx),
         }
         self.expire(&now, fx);
+        if self.rates.is_due(now.wall_ms) {
+            self.rates.sample(now.wall_ms, self.metrics.messages_appended, self.metrics.messages_pulled);
+        }
         if !self.changed_groups.is_empty() {
             self.notify_changed_groups(fx);
         }

@@ -21,6 +21,11 @@ fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%|-_".contains(&byte))
 }
 
+/// Whether a topic is one of the broker's own.
+pub(super) fn is_system_topic(name: &str) -> bool {
+    SYSTEM_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX)
+}
+
 /// A topic that a client may create, change or delete.
 ///
 /// # Errors
@@ -34,7 +39,7 @@ pub(super) fn check_topic(name: &str) -> Result<(), Rejection> {
             format!("the topic name must have 1 to {size_max} of the characters %|a-zA-Z0-9_-"),
         ));
     }
-    if SYSTEM_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX) {
+    if is_system_topic(name) {
         let remark = format!("the topic[{name}] is one of the broker's own: choose another name");
         return Err(Rejection::because(Code::NO_PERMISSION, remark));
     }

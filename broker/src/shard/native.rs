@@ -6,7 +6,7 @@
 use super::Shard;
 use super::connection::{Connection, Phase};
 use super::handles::Handles;
-use super::io::{CloseReason, Effects};
+use super::io::{CloseReason, Effects, TopicShape};
 use super::pull::Pull;
 use super::request::{Dialect, Rejection, Request, Response, STOPPING, Token};
 use super::send::{Appender, Item, NOT_OPENED, Stored};
@@ -293,7 +293,7 @@ fn decode<'a>(frame: &Frame<'a>, handles: &Handles) -> Result<Request<'a>, Undec
         }
         Kind::CREATE_TOPIC => {
             let CreateTopic { topic, queue_count, perm, ordered } = Table::decode(frame.body)?;
-            Request::CreateTopic(TopicWish { name: topic, queue_count, perm, ordered })
+            Request::CreateTopic(TopicWish { name: topic, shape: TopicShape::plain(queue_count, perm), ordered })
         }
         Kind::DELETE_TOPIC => {
             let DeleteTopic { topic } = Table::decode(frame.body)?;

@@ -98,7 +98,12 @@ impl Shard {
     }
 
     /// Answers when everything that this receive has appended so far is acknowledged.
-    fn respond_when_acknowledged(&mut self, connection: &mut Connection, token: Token, response: &Response<'_>) {
+    pub(super) fn respond_when_acknowledged(
+        &mut self,
+        connection: &mut Connection,
+        token: Token,
+        response: &Response<'_>,
+    ) {
         if token.oneway {
             return;
         }

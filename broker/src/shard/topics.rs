@@ -6,7 +6,7 @@
 
 use super::Shard;
 use super::connection::Connection;
-use super::io::{ControlInput, ControlOutput, Effects, TopicNotice};
+use super::io::{ControlInput, ControlOutput, Effects, TopicNotice, TopicShape};
 use super::limits::WAIT_NS_MAX;
 use super::names::check_topic;
 use super::request::{NO_QUEUE, OpenedQueue, Rejection, Response, TOO_MANY_WAITING, Token};
@@ -57,13 +57,24 @@ impl TopicChanges {
     }
 }
 
+fn shape_of(topic: &Topic) -> TopicShape {
+    let record = &topic.record;
+    TopicShape {
+        read_queue_count: record.read_queue_count,
+        write_queue_count: record.write_queue_count,
+        perm: record.perm,
+        sys_flag: record.sys_flag,
+        multi_tag: record.multi_tag,
+        attributes: record.attributes.clone(),
+    }
+}
+
 fn notice_of(topic: &Topic) -> TopicNotice {
     let record = &topic.record;
     TopicNotice {
         topic: record.name.clone(),
         version: record.version,
-        queue_count: queue_count(topic),
-        perm: record.perm,
+        shape: shape_of(topic),
         ordered: record.ordered,
         deleted: record.deleted,
     }
@@ -75,26 +86,31 @@ pub(super) fn queue_count(topic: &Topic) -> u32 {
 }
 
 /// A topic as somebody wants it to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TopicWish<'a> {
     pub(super) name: &'a str,
-    pub(super) queue_count: u32,
-    pub(super) perm: u32,
+    pub(super) shape: TopicShape,
     pub(super) ordered: bool,
 }
 
-impl TopicWish<'_> {
-    fn change(&self, deleted: bool, version: u64) -> TopicChange {
+impl<'a> TopicWish<'a> {
+    /// A topic to read and write, with so many queues.
+    fn ordinary(name: &'a str, queue_count: u32) -> Self {
+        Self { name, shape: TopicShape::plain(queue_count, PERM_READ_WRITE), ordered: false }
+    }
+
+    fn change(self, deleted: bool, version: u64) -> TopicChange {
         TopicChange {
             name: self.name.into(),
-            read_queue_count: self.queue_count,
-            write_queue_count: self.queue_count,
-            perm: self.perm,
-            sys_flag: 0,
+            read_queue_count: self.shape.read_queue_count,
+            write_queue_count: self.shape.write_queue_count,
+            perm: self.shape.perm,
+            sys_flag: self.shape.sys_flag,
             ordered: self.ordered,
             deleted,
             version: Some(version),
-            ..TopicChange::default()
+            multi_tag: Some(self.shape.multi_tag),
+            attributes: Some(self.shape.attributes),
         }
     }
 }
@@ -135,15 +151,16 @@ impl Shard {
             ));
         };
         check_topic(name)?;
-        self.append_change(now, TopicWish { name, queue_count, perm: PERM_READ_WRITE, ordered: false }, false)
+        self.append_change(now, TopicWish::ordinary(name, queue_count), false)
     }
 
     /// Appends a change of a topic with its next version, which is returned.
     fn append_change(&mut self, now: &Now, wish: TopicWish<'_>, deleted: bool) -> Result<u64, Rejection> {
         let applied = self.store.state().topic_or_tombstone(wish.name).map_or(0, |topic| topic.record.version);
+        let name = Box::from(wish.name);
         let version = self.changes.newest(wish.name).unwrap_or(0).max(applied) + 1;
         self.append_version(now, &wish.change(deleted, version))?;
-        self.changes.pending.insert((wish.name.into(), version), Pending { made_here: true, ..Pending::default() });
+        self.changes.pending.insert((name, version), Pending { made_here: true, ..Pending::default() });
         Ok(version)
     }
 
@@ -182,16 +199,20 @@ impl Shard {
     }
 
     pub(super) fn create_topic(&mut self, now: &Now, connection: &mut Connection, token: Token, wish: TopicWish<'_>) {
-        let checked = check_topic(wish.name).and_then(|()| self.check_shape(wish.queue_count, wish.perm));
-        let change = checked.and_then(|()| self.append_change(now, wish, false));
-        self.await_change(now, connection, token, wish.name, change);
+        let name = wish.name;
+        let change = self.change_topic(now, wish);
+        self.await_change(now, connection, token, name, change);
+    }
+
+    /// Appends a change that a client wishes; gives its version.
+    pub(super) fn change_topic(&mut self, now: &Now, wish: TopicWish<'_>) -> Result<u64, Rejection> {
+        check_topic(wish.name)?;
+        self.check_shape(&wish.shape)?;
+        self.append_change(now, wish, false)
     }
 
     pub(super) fn delete_topic(&mut self, now: &Now, connection: &mut Connection, token: Token, name: &str) {
-        let wish = |topic: &Topic| {
-            let record = &topic.record;
-            TopicWish { name, queue_count: queue_count(topic), perm: record.perm, ordered: record.ordered }
-        };
+        let wish = |topic: &Topic| TopicWish { name, shape: shape_of(topic), ordered: topic.record.ordered };
         let change = match self.store.state().topic(name).map(wish) {
             None => Err(Rejection::because(
                 Code::TOPIC_NOT_EXIST,
@@ -221,7 +242,8 @@ impl Shard {
         }
     }
 
-    fn check_shape(&self, queue_count: u32, perm: u32) -> Result<(), Rejection> {
+    fn check_shape(&self, shape: &TopicShape) -> Result<(), Rejection> {
+        let (queue_count, perm) = (shape.queue_count(), shape.perm);
         let max = self.settings.limits.topic_queue_count_max;
         if queue_count == 0 || queue_count > max {
             let remark = format!("a topic has 1 to {max} queues on a shard, not {queue_count}");
@@ -274,7 +296,7 @@ impl Shard {
     /// A topic that the broker needs itself is made, unless it is there or on its way.
     pub(super) fn ensure_topic(&mut self, now: &Now, name: &str, queue_count: u32) -> Result<(), Rejection> {
         if self.store.state().topic(name).is_none() && self.changes.newest(name).is_none() {
-            self.append_change(now, TopicWish { name, queue_count, perm: PERM_READ_WRITE, ordered: false }, false)?;
+            self.append_change(now, TopicWish::ordinary(name, queue_count), false)?;
         }
         Ok(())
     }
@@ -348,14 +370,14 @@ impl Shard {
     }
 
     fn append_offered(&mut self, now: &Now, notice: &TopicNotice) -> Result<(), Rejection> {
-        let TopicNotice { version, queue_count, perm, ordered, deleted, .. } = *notice;
-        let name = notice.topic.as_str();
+        let TopicNotice { topic: name, version, shape, ordered, deleted } = notice;
+        let (version, ordered, deleted) = (*version, *ordered, *deleted);
         check_topic(name)?;
         // An ordered topic lives where it was made: here it is only taken away, when it was an ordinary one before.
-        let change = TopicWish { name, queue_count, perm, ordered }.change(deleted || ordered, version);
+        let change = TopicWish { name, shape: shape.clone(), ordered }.change(deleted || ordered, version);
         self.append_version(now, &change)?;
         let pending = Pending { offered: vec![version], ..Pending::default() };
-        self.changes.pending.insert((name.into(), version), pending);
+        self.changes.pending.insert((name.as_str().into(), version), pending);
         Ok(())
     }
 }
@@ -364,7 +386,11 @@ impl Shard {
 /// the same time, both shards choose the same.
 fn is_settled(mine: Option<&TopicNotice>, offered: &TopicNotice) -> bool {
     let Some(mine) = mine.filter(|mine| !(offered.ordered && mine.deleted)) else { return offered.ordered };
-    let rank = |topic: &TopicNotice| (topic.version, topic.deleted, topic.ordered, topic.perm, topic.queue_count);
+    let rank = |topic: &TopicNotice| {
+        let TopicShape { read_queue_count, write_queue_count, perm, sys_flag, multi_tag, attributes } = &topic.shape;
+        let shape = (*perm, *read_queue_count, *write_queue_count, *sys_flag, *multi_tag, attributes.clone());
+        (topic.version, topic.deleted, topic.ordered, shape)
+    };
     rank(mine) >= rank(offered)
 }
 

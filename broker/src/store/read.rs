@@ -181,6 +181,24 @@ impl Store {
         }
     }
 
+    /// When the message at this offset was stored, in ms; nothing when there is none.
+    ///
+    /// # Errors
+    /// Not yet, gone, or failed.
+    pub fn store_time_at(&mut self, queue_id: QueueId, offset: QueueOffset) -> SearchOutcome<Option<u64>> {
+        if self.state.queues.get(queue_id).is_none() {
+            return SearchOutcome::Gone;
+        }
+        let mut entries = std::mem::take(&mut self.scratch.entries);
+        entries.clear();
+        let outcome = match self.index.find(&mut self.cache, queue_id, offset, QueueOffset::ZERO, 1, &mut entries) {
+            Ok(()) => SearchOutcome::Found(entries.first().map(|entry| entry.store_time_ms())),
+            Err(cold) => self.cold(cold),
+        };
+        self.scratch.entries = entries;
+        outcome
+    }
+
     /// Whether the message at this offset must be read from disk. One that is not there need not.
     pub fn is_cold(&mut self, queue_id: QueueId, offset: QueueOffset) -> bool {
         let mut entries = std::mem::take(&mut self.scratch.entries);

@@ -9,6 +9,7 @@ use super::super::names::check_group;
 use super::super::request::Rejection;
 use super::{Call, Handled};
 use crate::now::Now;
+use crate::store::GroupConfig;
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::QueueId;
 use ringmq_proto::remoting::consumer::{ConsumerList, GetConsumerList, LockBatchBody, LockBatchReply};
@@ -121,6 +122,10 @@ impl Shard {
 
     /// A group lives here: its configuration and its retry topic exist from now on.
     fn prepare_group(&mut self, now: &Now, group: &str) -> Handled {
+        if self.store.group(group).is_none() {
+            // Not answered before the next flush of anything: nobody is promised the group.
+            let _applied_later = self.store.append_group_config(*now, group, GroupConfig::default())?;
+        }
         Ok(self.ensure_topic(now, &format!("%RETRY%{group}"), RETRY_QUEUE_COUNT)?)
     }
 

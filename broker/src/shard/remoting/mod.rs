@@ -3,6 +3,7 @@
 //! One file per family of request codes. This one cuts frames, tells requests from answers (to what the shard itself asked
 //! a client), and dispatches by code. What fails in a frame ends the connection; what fails in a field is answered.
 
+mod admin;
 pub(super) mod answer;
 mod consumers;
 mod messages;
@@ -167,6 +168,9 @@ impl Shard {
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.search_by_time(now, connection, call),
             code::VIEW_MESSAGE_BY_ID => self.view_message(now, connection, call),
             unknown => {
+                if let Some(handled) = self.administrate(now, connection, call) {
+                    return handled;
+                }
                 let remark = format!(" request type {unknown} not supported");
                 Err(Rejection::because(Code::REQUEST_CODE_NOT_SUPPORTED, remark).into())
             }

@@ -77,6 +77,11 @@ impl Shard {
             return Err(NEGATIVE_OFFSET.into());
         };
         let offset = QueueOffset::new(offset);
+        if !self.resets.is_empty() && self.resets.contains_key(&(Box::from(request.consumer_group), queue)) {
+            // A consumer that has not heard of the reset yet: what it commits is no longer wanted.
+            self.respond(connection, call.token, &Response::Done);
+            return Ok(());
+        }
         self.commit_offset(now, connection, call.token, (queue, request.consumer_group, offset));
         Ok(())
     }

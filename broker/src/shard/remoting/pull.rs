@@ -50,7 +50,12 @@ impl Shard {
         let queue = self.readable_queue(request.topic, request.queue_id)?;
         let filter = self.filter_of_pull(&request)?;
         let offset = u64::try_from(request.queue_offset).unwrap_or(0);
+        let reset = match self.resets.is_empty() {
+            true => None,
+            false => self.resets.remove(&(Box::from(request.consumer_group), queue)),
+        };
         if request.commits()
+            && reset.is_none()
             && let Ok(commit) = u64::try_from(request.commit_offset)
         {
             self.check_commit(queue, request.consumer_group, QueueOffset::new(commit))?;
@@ -67,6 +72,12 @@ impl Shard {
             wait_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
             remoting: Some(Arc::new(view)),
         };
+        if let Some(offset) = reset {
+            let moved = Pull { offset, ..pull };
+            let nothing = OutputQueue::default();
+            self.answer_remoting_pull(connection, call.token, &moved, Code::PULL_OFFSET_MOVED, nothing);
+            return Ok(());
+        }
         self.pull(now, connection, call.token, pull, fx);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The shard driven through `step`, with a real store on a disk in memory.
 
+mod administration;
 mod bad_input;
 mod bounds;
 mod offsets;

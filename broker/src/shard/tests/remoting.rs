@@ -18,28 +18,28 @@ const MS: u64 = 1_000_000;
 
 /// A frame that came back.
 #[derive(Debug)]
-struct Answer {
-    header: Header<'static>,
-    body: Vec<u8>,
+pub(super) struct Answer {
+    pub(super) header: Header<'static>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Answer {
-    fn code(&self) -> Code {
+    pub(super) fn code(&self) -> Code {
         self.header.response_code()
     }
 
-    fn ext(&self, name: &str) -> &str {
+    pub(super) fn ext(&self, name: &str) -> &str {
         self.header.ext.get(name).unwrap_or_default()
     }
 
     /// Bodies and properties of the messages in it.
-    fn messages(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) fn messages(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let messages = iter_stored(&self.body).map(|message| message.expect("a stored message").parts);
         messages.map(|parts| (parts.body.to_vec(), parts.properties.to_vec())).collect()
     }
 }
 
-fn answers(world: &mut World, connection: ConnectionId) -> Vec<Answer> {
+pub(super) fn answers(world: &mut World, connection: ConnectionId) -> Vec<Answer> {
     let bytes = world.bytes(connection);
     let (mut answers, mut rest) = (Vec::new(), bytes.as_slice());
     while let Some((frame, size)) = split_frame(rest, usize::MAX).expect("a frame") {
@@ -51,13 +51,13 @@ fn answers(world: &mut World, connection: ConnectionId) -> Vec<Answer> {
     answers
 }
 
-fn answer(world: &mut World, connection: ConnectionId) -> Answer {
+pub(super) fn answer(world: &mut World, connection: ConnectionId) -> Answer {
     let mut answers = answers(world, connection);
     assert_eq!(answers.len(), 1, "{answers:?}");
     answers.remove(0)
 }
 
-fn request(request_code: i32, opaque: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+pub(super) fn request(request_code: i32, opaque: i32, ext: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut header = Header::request(request_code, opaque);
     for (name, value) in ext {
         header.ext.push((*name).to_owned(), (*value).to_owned());
@@ -86,14 +86,14 @@ fn send_header<'a>(topic: &'a str, properties: &'a str) -> SendHeader<'a> {
     }
 }
 
-fn send(opaque: i32, topic: &str, properties: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn send(opaque: i32, topic: &str, properties: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = send_header(topic, properties);
     encode_send_request(&mut bytes, SerializeType::Json, (code::SEND_MESSAGE_V2, opaque), false, &header, body);
     bytes
 }
 
-fn pull(opaque: i32, topic: &str, offset: u64, expression: &str, wait_ms: u64) -> Vec<u8> {
+pub(super) fn pull(opaque: i32, topic: &str, offset: u64, expression: &str, wait_ms: u64) -> Vec<u8> {
     let suspend = if wait_ms > 0 { pull_flag::SUSPEND } else { 0 };
     let ext = [
         ("consumerGroup", "g".to_owned()),
@@ -112,7 +112,7 @@ fn pull(opaque: i32, topic: &str, offset: u64, expression: &str, wait_ms: u64) -
     request(code::PULL_MESSAGE, opaque, &ext, b"")
 }
 
-fn beat(client_id: &str, group: &str) -> Vec<u8> {
+pub(super) fn beat(client_id: &str, group: &str) -> Vec<u8> {
     let subscription = SubscriptionData { topic: "t".into(), sub_string: "*".into(), ..SubscriptionData::default() };
     let consumer =
         ConsumerData { group_name: group.into(), subscription_data_set: vec![subscription], ..ConsumerData::default() };

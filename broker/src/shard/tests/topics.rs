@@ -2,7 +2,7 @@
 
 use super::world::{World, open, request};
 use crate::shard::Settings;
-use crate::shard::io::{ConnectionId, ControlInput, ControlOutput, Input, TopicNotice};
+use crate::shard::io::{ConnectionId, ControlInput, ControlOutput, Input, TopicNotice, TopicShape};
 use ringmq_proto::code::Code;
 use ringmq_proto::native::{
     CreateTopic, DeleteTopic, Failure, Frame, Kind, ListTopics, OpenedQueue, TopicList, TopicStats, TopicStatsResult,
@@ -17,7 +17,7 @@ fn delete(id: u32, topic: &str) -> Vec<u8> {
 }
 
 fn notice(topic: &str, version: u64) -> TopicNotice {
-    TopicNotice { topic: topic.into(), version, queue_count: 4, perm: 6, ordered: false, deleted: false }
+    TopicNotice { topic: topic.into(), version, shape: TopicShape::plain(4, 6), ordered: false, deleted: false }
 }
 
 fn control(world: &mut World, input: ControlInput) {
@@ -233,8 +233,8 @@ fn sibling_that_offers_what_is_already_on_its_way_is_answered_too() {
 
 #[test]
 fn siblings_that_changed_a_topic_at_the_same_time_choose_the_same_change() {
-    let smaller = TopicNotice { queue_count: 2, ..notice("a", 1) };
-    let larger = TopicNotice { queue_count: 6, ..notice("a", 1) };
+    let smaller = TopicNotice { shape: TopicShape::plain(2, 6), ..notice("a", 1) };
+    let larger = TopicNotice { shape: TopicShape::plain(6, 6), ..notice("a", 1) };
     for order in [[&smaller, &larger], [&larger, &smaller]] {
         let (mut world, client) = siblings(1);
         for offered in order {

@@ -10,7 +10,7 @@ use crate::store::limits::{ATTRIBUTE_COUNT_MAX, ATTRIBUTE_SIZE_BYTES_MAX};
 use std::collections::BTreeMap;
 
 /// Pairs of text, in the order of the keys.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Attributes(BTreeMap<Box<str>, Box<str>>);
 
 impl Attributes {

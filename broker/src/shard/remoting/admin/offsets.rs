@@ -1,0 +1,75 @@
+//! Offsets of groups, changed by administrators (222, 314).
+//!
+//! A reset is kept until the group pulls the queue next: that pull is answered with the new offset (21), as RocketMQ 5
+//! does it, so that running consumers follow without being asked to stop.
+
+use super::super::super::Shard;
+use super::super::super::connection::Connection;
+use super::super::super::limits::RESET_COUNT_MAX;
+use super::super::super::names::check_group;
+use super::super::super::request::{Rejection, Response, TOO_MANY_WAITING};
+use super::super::offsets::no_topic;
+use super::super::{Call, Handled};
+use super::found;
+use crate::now::Now;
+use ringmq_proto::code::Code;
+use ringmq_proto::ids::QueueOffset;
+use ringmq_proto::remoting::admin::offsets::{CloneGroupOffset, InvokeResetOffset};
+use ringmq_proto::remoting::client_push::ResetOffsetBody;
+use ringmq_proto::remoting::{ExtFields, ExtHeader};
+
+impl Shard {
+    pub(super) fn reset_offsets(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
+        let request = InvokeResetOffset::decode(&call.header.ext)?;
+        check_group(request.group)?;
+        let queues = self.queues_of(request.topic).ok_or_else(|| no_topic(request.topic))?;
+        let only = request.queue_id.and_then(|number| u32::try_from(number).ok());
+        if self.resets.len() + queues.len() > RESET_COUNT_MAX {
+            return Err(TOO_MANY_WAITING.into());
+        }
+        let mut resets = Vec::new();
+        for (queue, number) in queues.into_iter().zip(0..).filter(|(_, number)| only.is_none_or(|only| only == *number))
+        {
+            let max = self.store.queue(queue).map(|queue| queue.visible_offset).unwrap_or_default();
+            let min = found(self.store.min_offset(queue))?;
+            let wanted = match (request.offset, u64::try_from(request.timestamp)) {
+                (Some(offset), _) if offset >= 0 => QueueOffset::new(offset.cast_unsigned()),
+                // −1 stands for the end.
+                (_, Err(_)) => max,
+                (_, Ok(time_ms)) => found(self.store.search_offset(queue, time_ms, false))?,
+            };
+            let wanted = wanted.clamp(min, max.max(min));
+            let committed = self.store.consume_offset(request.group, queue);
+            if request.is_force || committed.is_none_or(|committed| wanted < committed) {
+                resets.push((queue, number, wanted));
+            }
+        }
+        let mut body = ResetOffsetBody::default();
+        for (queue, number, offset) in resets {
+            let appended = self.store.append_consume_offset(*now, request.group, queue, offset)?;
+            self.coalesced.remove(&(Box::from(request.group), queue));
+            self.drafts[0].add(&appended);
+            self.resets.insert((request.group.into(), queue), offset);
+            let queue = self.message_queue(request.topic, number);
+            body.offset_table.0.insert(queue, offset.get().cast_signed());
+        }
+        let answer = Response::Remoting(ExtFields::new(), body.encode().into());
+        self.respond_when_acknowledged(connection, call.token, &answer);
+        Ok(())
+    }
+
+    pub(super) fn clone_offsets(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
+        let request = CloneGroupOffset::decode(&call.header.ext)?;
+        check_group(request.dest_group)?;
+        let topic = request.topic.filter(|topic| !topic.is_empty());
+        match self.store.append_offsets_clone(*now, request.src_group, request.dest_group, topic)? {
+            Some(appended) => self.drafts[0].add(&appended),
+            None => {
+                let remark = format!("the group[{}] has no offsets to clone", request.src_group.escape_default());
+                return Err(Rejection::because(Code::SYSTEM_ERROR, remark).into());
+            }
+        }
+        self.respond_when_acknowledged(connection, call.token, &Response::Done);
+        Ok(())
+    }
+}
