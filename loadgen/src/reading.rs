@@ -175,9 +175,12 @@ fn spawn(
         unreadable: 0,
     };
     let (board, core) = (Arc::clone(setup.board), setup.cores[index]);
+    // When latencies end to end are measured: as the senders, and counted as with them.
+    let in_ticks = setup.send_times.is_some() && setup.plan.rate.is_some();
     let body = move || {
         pin(core);
-        EventLoop::new(members, shared, board, thread)?.run()
+        let event_loop = EventLoop::new(members, shared, board, thread)?;
+        if in_ticks { event_loop.run_in_ticks() } else { event_loop.run() }
     };
     std::thread::Builder::new()
         .name(format!("load-read-{index}"))

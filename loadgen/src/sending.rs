@@ -26,6 +26,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the last answers may take after the end.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Frames a second that one thread sends in open loop, with time to spare.
+const THREAD_FRAMES_PER_S: f64 = 150_000.0;
+
 /// A thread that sends.
 pub type SendingThread = JoinHandle<std::io::Result<SentByThread>>;
 
@@ -158,7 +161,8 @@ impl Sending {
 /// Pipelined frames on raw sockets: the connections dealt out to the threads.
 fn on_connections(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<Vec<SendingThread>, Failure> {
     let count = accounts.len();
-    let mut of_threads: Vec<Vec<Member<Producer>>> = setup.cores.iter().map(|_| Vec::new()).collect();
+    let threads = thread_count(setup);
+    let mut of_threads: Vec<Vec<Member<Producer>>> = (0..threads).map(|_| Vec::new()).collect();
     let shares = shares(setup.cluster, count);
     for (index, (account, queues)) in accounts.into_iter().zip(shares).enumerate() {
         let broker = setup.cluster.queues[queues[0] as usize].broker;
@@ -171,6 +175,14 @@ fn on_connections(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<Ve
     }
     let members = of_threads.into_iter().enumerate();
     members.map(|(thread, members)| spawn(setup, thread, members)).collect()
+}
+
+/// A thread for each core; in open loop no more than the rate needs: each thread more is one more to wake in every tick.
+fn thread_count(setup: &SendingSetup<'_>) -> usize {
+    let frames_per_second = setup.rate.map(|rate| rate / f64::from(setup.plan.batch));
+    let is_enough =
+        |threads: &usize| frames_per_second.is_some_and(|frames| frames <= *threads as f64 * THREAD_FRAMES_PER_S);
+    (1..setup.cores.len()).find(is_enough).unwrap_or(setup.cores.len())
 }
 
 fn spawn(setup: &SendingSetup<'_>, thread: usize, members: Vec<Member<Producer>>) -> Result<SendingThread, Failure> {
@@ -188,9 +200,12 @@ fn spawn(setup: &SendingSetup<'_>, thread: usize, members: Vec<Member<Producer>>
         refusals: Vec::new(),
     };
     let (board, core) = (Arc::clone(setup.board), setup.cores[thread]);
+    let is_open_loop = setup.rate.is_some();
     let body = move || {
         pin(core);
-        let Ended { members, shared, cpu_ns } = EventLoop::new(members, shared, board, thread)?.run()?;
+        let event_loop = EventLoop::new(members, shared, board, thread)?;
+        let ended = if is_open_loop { event_loop.run_in_ticks() } else { event_loop.run() };
+        let Ended { members, shared, cpu_ns } = ended?;
         let mut complaints = shared.refusals;
         complaints.extend(members.iter().filter_map(|member| member.link.last_error()).map(str::to_owned));
         let accounts = members.into_iter().map(|member| member.role.account).collect();

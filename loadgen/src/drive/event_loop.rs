@@ -1,4 +1,10 @@
-//! One thread's loop over its links.
+//! One thread's loop over its links: woken by what arrives and by a timer to the microsecond, or, in open loop, by ticks.
+//!
+//! **Ticks.** Woken for each message and each answer, a generator at 70 000 messages a second spends 20 µs of processor time on
+//! each, more than the broker that it measures, and makes the broker pay for waking it. In open loop the thread sleeps from tick
+//! to tick instead: it takes all answers that have arrived, then sends all that is due. A message counts from when it was *due*
+//! and an answer from when it was *seen*, so that the ticks' own length is part of every latency: a tick at most on either
+//! side, half of one on average.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +12,7 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 
-use super::timer::Timer;
+use super::timer::{Timer, be_punctual, sleep_until};
 use super::{Link, Role};
 use crate::clock::now_ns;
 use crate::count::{Board, add};
@@ -17,6 +23,9 @@ const RECEIVE_SIZE_BYTES: usize = 512 << 10;
 
 /// The loop looks at the wish to stop at least so often.
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// From tick to tick in open loop.
+pub const TICK: Duration = Duration::from_micros(50);
 
 const TIMER: Token = Token(usize::MAX - 1);
 
@@ -47,6 +56,8 @@ pub struct EventLoop<R: Role> {
     board: Arc<Board>,
     thread: usize,
     buffer: Vec<u8>,
+    /// Members that have received and not yet spoken, in ticks.
+    heard: Vec<usize>,
 }
 
 impl<R: Role> EventLoop<R> {
@@ -58,7 +69,7 @@ impl<R: Role> EventLoop<R> {
         for (index, member) in members.iter_mut().enumerate() {
             member.link.set_token(Token(index));
         }
-        Ok(Self { poll, timer, members, shared, board, thread, buffer: vec![0; RECEIVE_SIZE_BYTES] })
+        Ok(Self { poll, timer, members, shared, board, thread, buffer: vec![0; RECEIVE_SIZE_BYTES], heard: Vec::new() })
     }
 
     /// Runs until every role is done or the run is aborted; gives back what the roles and the thread know.
@@ -67,7 +78,7 @@ impl<R: Role> EventLoop<R> {
         loop {
             self.by_time(now_ns())?;
             if self.is_over() {
-                return Ok(Ended { members: self.members, shared: self.shared, cpu_ns: own_cpu_ns() });
+                return Ok(self.end());
             }
             match self.poll.poll(&mut events, Some(POLL_TIMEOUT)) {
                 Ok(()) => {}
@@ -75,11 +86,49 @@ impl<R: Role> EventLoop<R> {
                 Err(error) => return Err(error),
             }
             for event in &events {
-                if event.token() != TIMER {
-                    self.ready(event.token().0, event.is_writable());
+                if event.token() != TIMER && self.hear(event.token().0, event.is_writable()) {
+                    self.speak(event.token().0, now_ns());
                 }
             }
         }
+    }
+
+    /// As [`Self::run`], woken by ticks alone.
+    pub fn run_in_ticks(mut self) -> std::io::Result<Ended<R>> {
+        let mut events = Events::with_capacity(1024);
+        be_punctual();
+        let tick_ns = u64::try_from(TICK.as_nanos()).expect("a short time");
+        let mut next_ns = now_ns();
+        loop {
+            match self.poll.poll(&mut events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+            for event in &events {
+                let index = event.token().0;
+                if event.token() != TIMER && self.hear(index, event.is_writable()) {
+                    self.heard.push(index);
+                }
+            }
+            // One word for what the answers allow and what is due: one system call.
+            let now = now_ns();
+            let mut heard = std::mem::take(&mut self.heard);
+            for index in heard.drain(..) {
+                self.speak(index, now);
+            }
+            self.heard = heard;
+            self.what_is_due(now);
+            if self.is_over() {
+                return Ok(self.end());
+            }
+            // A tick that is late is not made up for by others: what was due meanwhile is sent in the next one.
+            next_ns = (next_ns + tick_ns).max(now_ns());
+            sleep_until(next_ns);
+        }
+    }
+
+    fn end(self) -> Ended<R> {
+        Ended { members: self.members, shared: self.shared, cpu_ns: own_cpu_ns() }
     }
 
     fn is_over(&self) -> bool {
@@ -88,6 +137,12 @@ impl<R: Role> EventLoop<R> {
 
     /// Everything that is due by the time alone; then sets the timer to what is due next.
     fn by_time(&mut self, now: u64) -> std::io::Result<()> {
+        let next_ns = self.what_is_due(now);
+        if next_ns != u64::MAX { self.timer.set(next_ns, now) } else { Ok(()) }
+    }
+
+    /// Does it; says when the next is due.
+    fn what_is_due(&mut self, now: u64) -> u64 {
         let mut next_ns = u64::MAX;
         for index in 0..self.members.len() {
             let member = &mut self.members[index];
@@ -101,12 +156,12 @@ impl<R: Role> EventLoop<R> {
             let role_due = if member.link.is_up() { member.role.due_ns() } else { None };
             next_ns = next_ns.min(member.link.due_ns().unwrap_or(u64::MAX)).min(role_due.unwrap_or(u64::MAX));
         }
-        if next_ns != u64::MAX { self.timer.set(next_ns, now) } else { Ok(()) }
+        next_ns
     }
 
-    /// The socket of member `index` has something: read all, answer, write.
-    fn ready(&mut self, index: usize, is_writable: bool) {
-        let Some(member) = self.members.get_mut(index) else { return };
+    /// The socket of member `index` has something: reads all; true when the member may speak.
+    fn hear(&mut self, index: usize, is_writable: bool) -> bool {
+        let Some(member) = self.members.get_mut(index) else { return false };
         let (link, role, shared) = (&mut member.link, &mut member.role, &mut self.shared);
         let mut result = if is_writable { link.writable() } else { Ok(()) };
         let mut now = 0;
@@ -123,10 +178,7 @@ impl<R: Role> EventLoop<R> {
             });
             result = result.and(told);
         }
-        match result {
-            Ok(()) => self.speak(index, if now == 0 { now_ns() } else { now }),
-            Err(reason) => self.lose(index, reason),
-        }
+        result.map_err(|reason| self.lose(index, reason)).is_ok()
     }
 
     fn speak(&mut self, index: usize, now: u64) {

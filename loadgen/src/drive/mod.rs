@@ -2,7 +2,7 @@
 //!
 //! A [`Link`] is a socket with a sans-IO [`Connection`]; a [`Role`] decides what is said on it: [`producer`] or [`reader`]. One
 //! receive gives the role all its events, then the role fills the output up to its window, then one write takes it away: two
-//! system calls for as many messages as are in flight.
+//! system calls for as many messages as are in flight. In open loop the threads wake in ticks (`event_loop`).
 
 mod event_loop;
 mod link;
@@ -13,7 +13,7 @@ mod timer;
 
 use ringmq_client::connection::{Connection, Event};
 
-pub use event_loop::{Ended, EventLoop, Member};
+pub use event_loop::{Ended, EventLoop, Member, TICK};
 pub use link::Link;
 
 /// What is said on a connection.

@@ -1,12 +1,31 @@
 //! A timer to the microsecond: a poll's own timeout counts milliseconds, which an open loop of many messages cannot use.
 
+use std::num::NonZeroU64;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
+
+use crate::clock::now_ns;
+
+/// Sleeps until `at_ns` of [`crate::clock`], to the microsecond; not at all when that is over.
+pub(super) fn sleep_until(at_ns: u64) {
+    let rest_ns = at_ns.saturating_sub(now_ns());
+    if rest_ns > 0 {
+        std::thread::sleep(Duration::from_nanos(rest_ns));
+    }
+}
+
+/// From now on the kernel wakes this thread when it asked to be woken, not up to 50 µs later.
+pub(super) fn be_punctual() {
+    if let Err(errno) = rustix::thread::set_current_timer_slack(NonZeroU64::new(1)) {
+        tracing::debug!(%errno, "ticks are as late as the system's timers");
+    }
+}
 
 /// A timer that wakes a poll.
 #[derive(Debug)]

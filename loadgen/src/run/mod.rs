@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use ringmq_checker::compact::Account;
 
-use crate::cli::{Arguments, Mode};
+use crate::cli::{Api, Arguments, Mode};
 use crate::cluster::{Cluster, NameServers};
 use crate::control;
+use crate::drive::TICK;
 use crate::embedded::EmbeddedCluster;
 use crate::failure::Failure;
 use crate::outcome::{Outcome, TARGET_MESSAGES_PER_S};
@@ -135,6 +136,13 @@ impl Run<'_> {
         let totals = self.outcome.samples.last().map(|last| last.totals).unwrap_or_default();
         self.outcome.errors += totals.errors;
         self.outcome.reconnects += totals.reconnects;
+        if self.plan.rate.is_some() && self.plan.api == Api::Connection {
+            let tick_us = TICK.as_micros();
+            let text = format!(
+                "open loop in ticks of {tick_us} us, which every latency includes: half of one on average each way"
+            );
+            self.outcome.notes.push(text);
+        }
         let Some(send) = &self.outcome.send else { return };
         if self.room.is_some_and(|room| send.messages >= room) {
             self.outcome.notes.push("sending ended when the disk had no more room for the run".into());
