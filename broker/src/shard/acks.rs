@@ -77,10 +77,7 @@ impl Shard {
         woken.clear();
         self.woken = woken;
 
-        if self.store.loads_completed() != self.loads_seen {
-            self.loads_seen = self.store.loads_completed();
-            self.retry_parked(now, fx);
-        }
+        self.retry_parked(now, fx);
         if !self.held_back.is_empty() && self.store.waiting_bytes() < WAITING_COMMITS_BYTES_HIGH / 2 {
             for id in std::mem::take(&mut self.held_back) {
                 self.resume(id, PauseReason::ShardInFlight, fx);
@@ -152,18 +149,26 @@ impl Shard {
         self.wait_ids = waits;
     }
 
-    /// The request waits for a read of the disk.
+    /// The request waits for a read of the disk: for the one that its try has just met.
     pub(super) fn park(&mut self, id: WaitId) {
-        // Requests that have ended meanwhile are left in the list until then: it stays in proportion to who waits.
-        if self.parked.len() > 2 * self.waiting.count() + PARKED_SLACK {
-            self.parked.retain(|id| self.waiting.get(*id).is_some());
+        // Requests that have ended meanwhile stay in the list until the read ends: it stays in proportion to who waits.
+        if self.parked.count() > 2 * self.waiting.count() + PARKED_SLACK {
+            self.parked.prune(|id| self.waiting.get(id).is_some());
         }
-        self.parked.push(id);
+        let load = self.store.take_awaited_load();
+        self.parked.push(id, load);
     }
 
-    /// Reads of the disk have ended: what waited for one is tried again.
+    /// What waits for reads of the disk that have ended is tried again.
     fn retry_parked(&mut self, now: &Now, fx: &mut Effects) {
-        for id in std::mem::take(&mut self.parked) {
+        self.store.drain_ended_loads(&mut self.ended_loads);
+        if self.ended_loads.is_empty() {
+            return;
+        }
+        let mut ids = Vec::new();
+        self.parked.take(&self.ended_loads, &mut ids);
+        self.ended_loads.clear();
+        for id in ids {
             match self.waiting.get(id).map(|wait| &wait.what) {
                 None | Some(What::Open { .. } | What::Topic) => {}
                 Some(What::Frame(_)) => self.retry_frame(now, id, fx),

@@ -35,6 +35,7 @@ mod names;
 mod native;
 mod offsets;
 mod output;
+mod parked;
 mod pull;
 mod queries;
 mod rates;
@@ -53,6 +54,7 @@ pub use metrics::Metrics;
 pub use settings::Settings;
 
 use crate::now::Now;
+use crate::store::cache::Place;
 use crate::store::{Store, TopicEvent};
 use clients::Clients;
 use connection::{Connection, Connections, Phase};
@@ -60,6 +62,7 @@ use gate::Gate;
 use io::{ConnectionId, Effects, Input, Output};
 use locks::Locks;
 use output::Spare;
+use parked::Parked;
 use rates::Rates;
 use request::{Rejection, Request, Response, Token};
 use ringmq_proto::ids::{QueueId, QueueOffset};
@@ -108,8 +111,8 @@ pub struct Shard {
     /// Since when the oldest of them waits, in boot nanoseconds.
     coalesced_since_ns: Option<u64>,
     /// Requests that wait for a read of the disk.
-    parked: Vec<WaitId>,
-    loads_seen: u64,
+    parked: Parked,
+    ended_loads: Vec<Place>,
     /// Connections that are not read from until the disk has caught up.
     held_back: Vec<ConnectionId>,
     /// Memory of all half-received frames.
@@ -143,7 +146,6 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves what `store` holds.
     pub fn new(store: Store, settings: Settings, now: Now) -> Self {
-        let loads_seen = store.loads_completed();
         Self {
             store,
             life: Life::Serving,
@@ -155,8 +157,8 @@ impl Shard {
             changes: TopicChanges::default(),
             coalesced: BTreeMap::new(),
             coalesced_since_ns: None,
-            parked: Vec::new(),
-            loads_seen,
+            parked: Parked::new(settings.hash_seed),
+            ended_loads: Vec::new(),
             held_back: Vec::new(),
             input_bytes: 0,
             kept_frame_bytes: 0,

@@ -1,11 +1,13 @@
 //! The block cache of a shard: every cold read of log segments and index runs goes through it, so that interleaved
 //! readers do not read the same bytes several times.
 //!
-//! A file is cut into blocks of a fixed size ([`block_size_bytes`]). A reader asks for a block with [`BlockCache::get`]; when
-//! it is not there, the load is wanted (once, however many ask), the reader parks, and tries again when
-//! [`BlockCache::loads_completed`] has changed. At most [`LOADS_IN_FLIGHT_MAX`] loads are in flight; the rest wait in the order
-//! in which they were asked, those that a reader waits for before those that are only read ahead. A load that fails is
-//! remembered until somebody asks for its block: the asker gets the error once, and the next one tries again.
+//! A file is cut into blocks of a fixed size, a segment at once into large and into small ones ([`Place`]): who goes through
+//! it in order asks for large ones, who wants one record of it for a small one. A reader asks for a block with
+//! [`BlockCache::get`]; when it is not there, the load is wanted (once, however many ask), the reader parks, and tries again
+//! when the load that it waits for has ended ([`BlockCache::take_awaited`], [`BlockCache::drain_ended`]). At most
+//! [`LOADS_IN_FLIGHT_MAX`] loads are in flight; the rest wait in the order in which they were asked, those that a reader
+//! waits for before those that are only read ahead. A load that fails is remembered until somebody asks for its block: the
+//! asker gets the error once, and the next one tries again.
 //!
 //! Eviction is by a clock hand that takes one chance from each block that it passes, and the block that has none: a block
 //! that waits for its reader has the most, one that was used again and again more than one that was used once, so
@@ -19,14 +21,24 @@ use hashbrown::HashMap;
 
 use crate::disk::{Block, Completion, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName, OpId};
 
-/// Bytes of a cached block of a log segment.
+/// Bytes of a large block of a log segment.
 pub const SEGMENT_BLOCK_SIZE_BYTES: usize = 256 << 10;
+
+/// Bytes of a small block of a log segment: devices give as many of these a second as of 4 KiB, and among 100 000 queues the
+/// neighbours of a record are often asked for soon.
+pub const SMALL_BLOCK_SIZE_BYTES: usize = 16 << 10;
 
 /// Bytes of a cached block of any other file: an index run's own block size.
 pub const RUN_BLOCK_SIZE_BYTES: usize = 64 << 10;
 
 /// Loads in flight. When reached: further loads wait their turn.
-pub const LOADS_IN_FLIGHT_MAX: usize = 8;
+pub const LOADS_IN_FLIGHT_MAX: usize = 16;
+
+/// Bytes of loads in flight. When reached: further loads wait their turn, so that a replay does not fill the device's queue.
+pub const LOAD_BYTES_IN_FLIGHT_MAX: usize = 8 * SEGMENT_BLOCK_SIZE_BYTES;
+
+/// Loads that readers wait for and that have not begun. When reached: a read asks for what it cannot go on without, no more.
+pub const DEMANDED_MAX: usize = 64;
 
 /// Blocks that are read ahead of a sequential reader of a segment.
 pub const READ_AHEAD_BLOCK_COUNT: u64 = 4;
@@ -37,8 +49,8 @@ pub const READ_AHEAD_WAITING_MAX: usize = 64;
 /// Failed loads that are remembered. When reached: the oldest is forgotten, and its asker would load it again.
 pub const FAILED_LOADS_MAX: usize = 256;
 
-/// The least budget: the loads in flight and as many blocks again, so that nothing is evicted before it was looked at.
-pub const BUDGET_BYTES_MIN: usize = 2 * LOADS_IN_FLIGHT_MAX * SEGMENT_BLOCK_SIZE_BYTES;
+/// The least budget: the loads in flight and as many bytes again, so that nothing is evicted before it was looked at.
+pub const BUDGET_BYTES_MIN: usize = 2 * LOAD_BYTES_IN_FLIGHT_MAX;
 
 /// Chances of a block that was loaded for a reader who has not come back for it yet.
 const CHANCES_AWAITED: u8 = 3;
@@ -52,32 +64,45 @@ const CHANCES_USED: u8 = 1;
 /// The unit of reads: lengths asked of the disk are multiples of it.
 const READ_UNIT_BYTES: usize = 4096;
 
-/// Bytes of the blocks that `file` is cut into.
-pub const fn block_size_bytes(file: FileName) -> usize {
-    match file {
-        FileName::Segment(_) => SEGMENT_BLOCK_SIZE_BYTES,
-        _ => RUN_BLOCK_SIZE_BYTES,
-    }
-}
-
 /// One block of one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The file.
     pub file: FileName,
-    /// Which of its blocks: byte `number * block_size_bytes(file)` is the first.
+    /// Which of its blocks of this size: byte `number * size_bytes()` is the first.
     pub number: u64,
+    is_small: bool,
 }
 
 impl Place {
+    /// Block `number` of `file`: of a segment a large one, of an index run one of its own.
+    pub const fn new(file: FileName, number: u64) -> Self {
+        Self { file, number, is_small: false }
+    }
+
     /// The block of `file` that holds the byte at `offset`.
     pub fn of(file: FileName, offset: u64) -> Self {
-        Self { file, number: offset / block_size_bytes(file) as u64 }
+        let place = Self::new(file, 0);
+        Self { number: offset / place.size_bytes() as u64, ..place }
+    }
+
+    /// The small block of a segment that holds the byte at `offset`.
+    pub const fn small(file: FileName, offset: u64) -> Self {
+        Self { file, number: offset / SMALL_BLOCK_SIZE_BYTES as u64, is_small: true }
+    }
+
+    /// Bytes of the block.
+    pub const fn size_bytes(self) -> usize {
+        match self.file {
+            FileName::Segment(_) if self.is_small => SMALL_BLOCK_SIZE_BYTES,
+            FileName::Segment(_) => SEGMENT_BLOCK_SIZE_BYTES,
+            _ => RUN_BLOCK_SIZE_BYTES,
+        }
     }
 
     /// The first byte of the block in its file.
-    pub fn start(self) -> u64 {
-        self.number * block_size_bytes(self.file) as u64
+    pub const fn start(self) -> u64 {
+        self.number * self.size_bytes() as u64
     }
 }
 
@@ -99,6 +124,17 @@ pub enum Miss {
     Failed(DiskError),
     /// The bytes do not pass the asker's check: what it said. The block is dropped; asking again loads again.
     Damaged(String),
+}
+
+/// What came of [`BlockCache::demand`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Demanded {
+    /// [`BlockCache::get`] has an answer.
+    Ready,
+    /// Its load was wanted before and has not ended.
+    OnItsWay,
+    /// Its load is wanted now.
+    Newly,
 }
 
 #[derive(Debug)]
@@ -148,8 +184,13 @@ pub struct BlockCache {
     demanded: VecDeque<Place>,
     ahead: VecDeque<Place>,
     in_flight: Vec<Load>,
+    in_flight_bytes: usize,
     failed: VecDeque<Place>,
     loads_completed: u64,
+    /// The last load that a reader was told to wait for.
+    awaited: Option<Place>,
+    /// Loads that have ended, well or not, or will not be.
+    ended: Vec<Place>,
 }
 
 impl BlockCache {
@@ -165,8 +206,11 @@ impl BlockCache {
             demanded: VecDeque::new(),
             ahead: VecDeque::new(),
             in_flight: Vec::new(),
+            in_flight_bytes: 0,
             failed: VecDeque::new(),
             loads_completed: 0,
+            awaited: None,
+            ended: Vec::new(),
         }
     }
 
@@ -204,6 +248,9 @@ impl BlockCache {
         let index = match index {
             Ok(index) => index,
             Err(miss) => {
+                if miss == Miss::NotYet {
+                    self.awaited = Some(place);
+                }
                 self.read_ahead(place, valid_end);
                 return Err(miss);
             }
@@ -229,9 +276,48 @@ impl BlockCache {
         self.want(place, available_bytes(place, valid_end));
     }
 
-    /// Starts wanted loads while fewer than [`LOADS_IN_FLIGHT_MAX`] are in flight.
+    /// Whether the first `needed_bytes` of a block are there.
+    pub fn holds(&self, place: Place, needed_bytes: usize) -> bool {
+        match self.entries.get(&place) {
+            Some(Entry::Resident(index)) => {
+                self.slots[*index as usize].as_ref().is_some_and(|slot| slot.length >= needed_bytes)
+            }
+            _ => false,
+        }
+    }
+
+    /// Asks for the first `needed_bytes` of a block as [`BlockCache::get`] does, but without looking at it.
+    pub fn demand(&mut self, place: Place, needed_bytes: usize, valid_end: u64) -> Demanded {
+        let demanded = match self.entries.get(&place) {
+            Some(Entry::Failed(_)) => return Demanded::Ready,
+            Some(Entry::Wanted { .. } | Entry::Loading { .. }) => Demanded::OnItsWay,
+            _ if self.holds(place, needed_bytes) => return Demanded::Ready,
+            _ => Demanded::Newly,
+        };
+        let missing = self.resident(place, needed_bytes, available_bytes(place, valid_end));
+        assert_eq!(missing.err(), Some(Miss::NotYet), "it is not there");
+        self.awaited = Some(place);
+        demanded
+    }
+
+    /// Whether so many loads are waited for that nobody should ask for more than it cannot go on without.
+    pub fn is_pressed(&self) -> bool {
+        self.demanded.len() >= DEMANDED_MAX
+    }
+
+    /// The load that the last [`Miss::NotYet`] was about, once.
+    pub fn take_awaited(&mut self) -> Option<Place> {
+        self.awaited.take()
+    }
+
+    /// Loads that have ended since the last call, well or not, or will not be: who waits for one may try again.
+    pub fn drain_ended(&mut self, out: &mut Vec<Place>) {
+        out.append(&mut self.ended);
+    }
+
+    /// Starts wanted loads while there is room for more in flight.
     pub fn take_ops(&mut self, next_id: &mut impl FnMut() -> OpId, out: &mut Vec<DiskOp>) {
-        while self.in_flight.len() < LOADS_IN_FLIGHT_MAX {
+        while self.has_room_in_flight() {
             let (place, queue_demanded) = match (self.demanded.pop_front(), self.ahead.is_empty()) {
                 (Some(place), _) => (place, true),
                 (None, false) => (self.ahead.pop_front().expect("not empty"), false),
@@ -245,6 +331,7 @@ impl BlockCache {
             self.entries.insert(place, Entry::Loading { demanded });
             let id = next_id();
             self.in_flight.push(Load { id, place, length, forgotten: false });
+            self.in_flight_bytes += length;
             let length = length.next_multiple_of(READ_UNIT_BYTES);
             out.push(DiskOp { id, kind: DiskOpKind::Read { file: place.file, offset: place.start(), length } });
         }
@@ -258,9 +345,11 @@ impl BlockCache {
         let load = self.in_flight.remove(index);
         let result = std::mem::replace(&mut completion.result, Ok(DiskDone::Done));
         self.loads_completed += 1;
+        self.in_flight_bytes -= load.length;
         if load.forgotten {
             return true;
         }
+        self.ended.push(load.place);
         let Some(Entry::Loading { demanded }) = self.entries.remove(&load.place) else {
             unreachable!("a load in flight is known as such")
         };
@@ -290,7 +379,11 @@ impl BlockCache {
 
     /// Whether [`BlockCache::take_ops`] would have something to start.
     pub fn has_wanted(&self) -> bool {
-        self.in_flight.len() < LOADS_IN_FLIGHT_MAX && !(self.demanded.is_empty() && self.ahead.is_empty())
+        self.has_room_in_flight() && !(self.demanded.is_empty() && self.ahead.is_empty())
+    }
+
+    fn has_room_in_flight(&self) -> bool {
+        self.in_flight.len() < LOADS_IN_FLIGHT_MAX && self.in_flight_bytes < LOAD_BYTES_IN_FLIGHT_MAX
     }
 
     /// Whether a load of `file` is in flight: until then it must not be removed or reused.
@@ -311,6 +404,7 @@ impl BlockCache {
                 let keep = place.file != file;
                 if !keep {
                     self.entries.remove(place);
+                    self.ended.push(*place);
                 }
                 keep
             });
@@ -319,6 +413,7 @@ impl BlockCache {
             if load.place.file == file && !load.forgotten {
                 load.forgotten = true;
                 self.entries.remove(&load.place);
+                self.ended.push(load.place);
             }
         }
     }
@@ -363,7 +458,7 @@ impl BlockCache {
 
     /// Wants the blocks after `place` when the reader of a segment seems to go through it in order.
     fn read_ahead(&mut self, place: Place, valid_end: u64) {
-        if !matches!(place.file, FileName::Segment(_)) {
+        if !matches!(place.file, FileName::Segment(_)) || place.is_small {
             return;
         }
         let before = place.number.checked_sub(1).map(|number| Place { number, ..place });
@@ -373,7 +468,7 @@ impl BlockCache {
         for number in place.number + 1..=place.number + READ_AHEAD_BLOCK_COUNT {
             let next = Place { number, ..place };
             let length = available_bytes(next, valid_end);
-            if length < block_size_bytes(place.file) {
+            if length < place.size_bytes() {
                 return; // A block that is still growing would soon be loaded again.
             }
             self.want(next, length);
@@ -445,7 +540,7 @@ impl BlockCache {
 /// Bytes of the block at `place` below `valid_end`.
 fn available_bytes(place: Place, valid_end: u64) -> usize {
     let rest = valid_end.saturating_sub(place.start());
-    usize::try_from(rest).unwrap_or(usize::MAX).min(block_size_bytes(place.file))
+    usize::try_from(rest).unwrap_or(usize::MAX).min(place.size_bytes())
 }
 
 #[cfg(test)]

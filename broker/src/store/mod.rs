@@ -248,9 +248,14 @@ impl Store {
         self.state.drain_events(out);
     }
 
-    /// Changes when a read that answered "not yet" may be tried again.
-    pub fn loads_completed(&self) -> u64 {
-        self.cache.loads_completed()
+    /// The load that the read which has just answered "not yet" waits for.
+    pub fn take_awaited_load(&mut self) -> Option<cache::Place> {
+        self.cache.take_awaited()
+    }
+
+    /// Loads that ended since the last call: reads that wait for them may be tried again.
+    pub fn drain_ended_loads(&mut self, out: &mut Vec<cache::Place>) {
+        self.cache.drain_ended(out);
     }
 
     /// Bytes of the largest record: an append of a larger one is refused with code 13.

@@ -1,15 +1,17 @@
 //! Reading: never beyond what is visible, from the hot tail or through the block cache.
 //!
 //! A read that needs blocks from disk answers *not yet* after asking for them; the caller parks it and tries again when
-//! [`super::Store::loads_completed`] has changed. Bytes that came from disk are checked against the record's CRC each time
+//! [`super::Store::take_awaited_load`] has ended. Where its records lie close together it asks for large blocks, and the
+//! cache reads ahead; where they lie scattered, for small ones, several at once. Bytes that came from disk are checked against the record's CRC each time
 //! they are served; a record of a group is served only if all of the group is sound. A gap between two entries of the
 //! index can come from damage alone, and is said to be damage.
 
 use super::Store;
-use super::cache::{Miss, Place};
+use super::cache::{Cached, Demanded, Miss, Place, SEGMENT_BLOCK_SIZE_BYTES, SMALL_BLOCK_SIZE_BYTES};
 use super::format::{COMMIT_HEADER_SIZE_BYTES, CommitHeader, body_crc};
 use super::index::{Cold, IndexEntry};
 use super::tail::Piece;
+use crate::disk::{Block, FileName};
 use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::message::{Batch, StoredMessage};
@@ -88,8 +90,107 @@ pub(super) struct Scratch {
     record: Vec<u8>,
 }
 
-/// Entries of the index that one read takes at most.
-const ENTRIES_PER_READ_MAX: usize = 16_384;
+/// Entries of the index that a read takes at a time: a read that must wait for the disk has not copied many in vain.
+const ENTRIES_PER_STEP_MAX: usize = 512;
+
+/// Entries that it takes even if it wants fewer messages: they tell how the queue lies in the log.
+const ENTRIES_PER_STEP_MIN: usize = 8;
+
+/// Records of a queue that make it worth while to read the large block in which they lie, instead of a small one each.
+const DENSE_RECORD_COUNT: usize = 5;
+
+/// Loads that one read of scattered records asks for at once.
+const LOADS_PER_READ_MAX: usize = 16;
+
+/// How much of the log is read for a record's sake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grain {
+    /// Blocks for who goes through the log in order.
+    Large,
+    /// Blocks for one record.
+    Small,
+}
+
+impl Grain {
+    /// For the entry at `index` of those that a reader goes through.
+    fn of(entries: &[IndexEntry], index: usize) -> Self {
+        let block = |entry: &IndexEntry| entry.position.get() / SEGMENT_BLOCK_SIZE_BYTES as u64;
+        let entry = &entries[index];
+        let is_dense = entries.get(index + DENSE_RECORD_COUNT - 1).is_some_and(|later| block(later) == block(entry));
+        if is_dense || entry.size_bytes as usize > SMALL_BLOCK_SIZE_BYTES { Self::Large } else { Self::Small }
+    }
+
+    fn place(self, file: FileName, offset: u64) -> Place {
+        match self {
+            Self::Large => Place::of(file, offset),
+            Self::Small => Place::small(file, offset),
+        }
+    }
+}
+
+/// The block that a read is at: its records mostly lie in the one that the record before lay in.
+struct Held {
+    /// Of the block's first byte.
+    start: LogPosition,
+    /// Behind its last valid byte.
+    end: LogPosition,
+    block: Block,
+}
+
+impl Held {
+    #[inline]
+    fn holds(&self, entry: &IndexEntry) -> bool {
+        entry.position >= self.start && entry.position.plus(u64::from(entry.size_bytes)) <= self.end
+    }
+}
+
+/// What a read may give.
+#[derive(Clone, Copy, Debug)]
+struct ReadLimits {
+    messages_max: u32,
+    bytes_max: usize,
+}
+
+/// What a read has given.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    /// Behind the last message.
+    at: QueueOffset,
+    records: u32,
+    messages: u32,
+    size_bytes: usize,
+}
+
+impl Given {
+    fn add(&mut self, entry: &IndexEntry) {
+        self.at = entry.next_offset();
+        self.records += 1;
+        self.messages += u32::from(entry.count());
+        self.size_bytes += entry.size_bytes as usize;
+    }
+
+    fn is_enough_before(&self, entry: &IndexEntry, limits: ReadLimits) -> bool {
+        self.messages + u32::from(entry.count()) > limits.messages_max
+            || self.size_bytes + entry.size_bytes as usize > limits.bytes_max
+    }
+}
+
+/// How a read goes on after some entries.
+enum Step {
+    /// With the next ones.
+    GoOn,
+    /// It ends with what was given.
+    Enough,
+    /// Nothing was given, and this is why.
+    Instead(ReadOutcome),
+}
+
+impl Step {
+    /// A read that has given something ends with that, whatever comes then.
+    fn instead(given: &Given, outcome: impl FnOnce() -> ReadOutcome) -> Self {
+        if given.records > 0 { Self::Enough } else { Self::Instead(outcome()) }
+    }
+}
 
 enum Bytes {
     Ready,
@@ -238,60 +339,68 @@ impl Store {
             return if from <= next { ReadOutcome::End } else { ReadOutcome::Moved { next_offset: visible } };
         }
         let mut entries = std::mem::take(&mut self.scratch.entries);
-        entries.clear();
-        let wanted = (messages_max as usize).clamp(1, ENTRIES_PER_READ_MAX);
-        let outcome = match self.index.find(&mut self.cache, queue_id, from, min, wanted, &mut entries) {
-            Ok(()) => self.read_entries(&entries, from, visible, messages_max, bytes_max, sink),
-            Err(cold) => match self.cold::<()>(cold) {
-                SearchOutcome::Failed(remark) => ReadOutcome::Damaged { next_offset: visible, remark },
-                _ => ReadOutcome::NotYet,
-            },
+        let mut given = Given { at: from, records: 0, messages: 0, size_bytes: 0 };
+        let limits = ReadLimits { messages_max, bytes_max };
+        let stop = loop {
+            entries.clear();
+            let left = messages_max.saturating_sub(given.messages) as usize;
+            let wanted = left.clamp(ENTRIES_PER_STEP_MIN, ENTRIES_PER_STEP_MAX);
+            match self.index.find(&mut self.cache, queue_id, given.at, min, wanted, &mut entries) {
+                Ok(()) => match self.read_entries(&entries, visible, limits, &mut given, sink) {
+                    Step::GoOn if given.at < visible && given.messages < messages_max => {}
+                    Step::GoOn | Step::Enough => break None,
+                    Step::Instead(outcome) => break Some(outcome),
+                },
+                Err(_) if given.records > 0 => break None,
+                Err(cold) => match self.cold::<()>(cold) {
+                    SearchOutcome::Failed(remark) => break Some(ReadOutcome::Damaged { next_offset: visible, remark }),
+                    _ => break Some(ReadOutcome::NotYet),
+                },
+            }
         };
         self.scratch.entries = entries;
-        outcome
+        let Given { at, records, messages, .. } = given;
+        stop.unwrap_or(ReadOutcome::Found { next_offset: at, records, messages })
     }
 
     fn read_entries(
         &mut self,
         entries: &[IndexEntry],
-        from: QueueOffset,
         visible: QueueOffset,
-        messages_max: u32,
-        bytes_max: usize,
+        limits: ReadLimits,
+        given: &mut Given,
         sink: &mut impl RecordSink,
-    ) -> ReadOutcome {
-        let mut at = from;
-        let (mut record_count, mut message_count, mut size_bytes) = (0u32, 0u32, 0usize);
-        for entry in entries {
-            let count = u32::from(entry.count());
-            let enough = message_count + count > messages_max || size_bytes + entry.size_bytes as usize > bytes_max;
-            if record_count > 0 && (enough || entry.offset > at) {
-                break;
+    ) -> Step {
+        if self.demand_scattered(entries, limits, given) {
+            return Step::instead(given, || ReadOutcome::NotYet);
+        }
+        let mut held = None;
+        for (index, entry) in entries.iter().enumerate() {
+            if given.records > 0 && (given.is_enough_before(entry, limits) || entry.offset > given.at) {
+                return Step::Enough;
             }
-            if entry.offset > at {
-                return self
-                    .damaged_read(entry.offset, "messages of this queue lie in a damaged part of the log".into());
+            if entry.offset > given.at {
+                let why = "messages of this queue lie in a damaged part of the log".into();
+                return Step::Instead(self.damaged_read(entry.offset, why));
             }
-            match self.give_record(entry.position, entry.size_bytes as usize, count, sink) {
-                Bytes::Ready => {}
-                _ if record_count > 0 => break,
-                Bytes::NotYet => return ReadOutcome::NotYet,
+            match self.give_record(entries, index, &mut held, sink) {
+                Bytes::Ready => given.add(entry),
+                Bytes::NotYet => return Step::instead(given, || ReadOutcome::NotYet),
                 Bytes::Damaged(why) => {
-                    if mutant::active(Mutant::DamageReportedAbsent) {
-                        return ReadOutcome::Moved { next_offset: entry.next_offset() };
-                    }
-                    return self.damaged_read(entry.next_offset(), why);
+                    return Step::instead(given, || {
+                        if mutant::active(Mutant::DamageReportedAbsent) {
+                            return ReadOutcome::Moved { next_offset: entry.next_offset() };
+                        }
+                        self.damaged_read(entry.next_offset(), why)
+                    });
                 }
             }
-            at = entry.next_offset();
-            record_count += 1;
-            message_count += count;
-            size_bytes += entry.size_bytes as usize;
         }
-        if record_count == 0 {
-            return self.damaged_read(visible, "messages of this queue lie in a damaged part of the log".into());
+        if entries.is_empty() {
+            let why = || "messages of this queue lie in a damaged part of the log".into();
+            return Step::instead(given, || self.damaged_read(visible, why()));
         }
-        ReadOutcome::Found { next_offset: at, records: record_count, messages: message_count }
+        Step::GoOn
     }
 
     fn damaged_read(&mut self, next_offset: QueueOffset, why: String) -> ReadOutcome {
@@ -302,59 +411,124 @@ impl Store {
         }
     }
 
-    /// Gives one record to the sink: from memory as it is, from disk after its checksum.
+    /// Asks for the small blocks of the scattered records that this read will come to, many at once: one after the other
+    /// they would take a disk's latency each. Whether to wait: for the first record, or for loads that were not asked for
+    /// before, so that a reader gets all at once what it asked for (but when it comes again, it gets what is there).
+    fn demand_scattered(&mut self, entries: &[IndexEntry], limits: ReadLimits, given: &Given) -> bool {
+        let mut given = *given;
+        let (mut load_count, mut waits) = (0, false);
+        for (index, entry) in entries.iter().enumerate() {
+            let is_enough = given.records > 0 && given.is_enough_before(entry, limits);
+            given.add(entry);
+            let is_hot = entry.position >= self.tail.start();
+            let is_bounded = load_count >= LOADS_PER_READ_MAX || (index > 0 && self.cache.is_pressed());
+            if is_enough || is_hot || is_bounded || Grain::of(entries, index) == Grain::Large {
+                break;
+            }
+            match self.demand_small(entry) {
+                Demanded::Ready => continue,
+                Demanded::OnItsWay => waits |= index == 0,
+                Demanded::Newly => waits = true,
+            }
+            load_count += 1;
+        }
+        waits
+    }
+
+    /// Asks for the small blocks of one record, unless it lies in a large one that is there.
+    fn demand_small(&mut self, entry: &IndexEntry) -> Demanded {
+        let Some(segment) = self.segments.containing(entry.position) else { return Demanded::Ready };
+        let (file, valid_end) = (segment.file(), segment.end.since(segment.start));
+        let mut offset = entry.position.since(segment.start);
+        let end = offset + u64::from(entry.size_bytes);
+        let large = Place::of(file, offset);
+        if end > valid_end || self.cache.holds(large, bytes_of(large, end)) {
+            return Demanded::Ready;
+        }
+        let mut demanded = Demanded::Ready;
+        while offset < end {
+            let place = Place::small(file, offset);
+            demanded = demanded.max(self.cache.demand(place, bytes_of(place, end), valid_end));
+            offset = place.start() + place.size_bytes() as u64;
+        }
+        demanded
+    }
+
+    /// Gives the record of one entry to the sink: from memory as it is, from disk after its checksum.
     #[inline]
     fn give_record(
         &mut self,
-        position: LogPosition,
-        size_bytes: usize,
-        count: u32,
+        entries: &[IndexEntry],
+        index: usize,
+        held: &mut Option<Held>,
         sink: &mut impl RecordSink,
     ) -> Bytes {
-        if position >= self.tail.start() {
-            sink.begin(size_bytes, count);
-            let whole = self.tail.read(position, size_bytes, |piece| sink.piece(piece));
-            assert!(whole, "an indexed record at {position} is not in the tail");
+        let entry = &entries[index];
+        let size_bytes = entry.size_bytes as usize;
+        if entry.position >= self.tail.start() {
+            sink.begin(size_bytes, u32::from(entry.count()));
+            let whole = self.tail.read(entry.position, size_bytes, |piece| sink.piece(piece));
+            assert!(whole, "an indexed record at {} is not in the tail", entry.position);
             return Bytes::Ready;
         }
-        self.give_cold_record(position, size_bytes, count, sink)
+        if held.as_ref().is_none_or(|held| !held.holds(entry)) {
+            match self.hold(entry, Grain::of(entries, index), held) {
+                Bytes::Ready => {}
+                other => return other,
+            }
+        }
+        match held {
+            Some(held) => self.give_held_record(entry, held, sink),
+            None => self.give_copied_record(entry, Grain::of(entries, index), sink),
+        }
     }
 
-    fn give_cold_record(
-        &mut self,
-        position: LogPosition,
-        size_bytes: usize,
-        count: u32,
-        sink: &mut impl RecordSink,
-    ) -> Bytes {
-        let Some(segment) = self.segments.containing(position) else {
+    /// Finds the block that holds all of a record; `held` is empty when it lies in more than one.
+    fn hold(&mut self, entry: &IndexEntry, grain: Grain, held: &mut Option<Held>) -> Bytes {
+        *held = None;
+        let Some(segment) = self.segments.containing(entry.position) else {
             return Bytes::Damaged("the segment is gone".into());
         };
         let (file, start, valid_end) = (segment.file(), segment.start, segment.end.since(segment.start));
-        let offset = position.since(start);
-        if offset + size_bytes as u64 > valid_end {
+        let offset = entry.position.since(start);
+        let end = offset + u64::from(entry.size_bytes);
+        if end > valid_end {
             return Bytes::Damaged("the record reaches beyond the end of its segment".into());
         }
-        let first = Place::of(file, offset);
-        let inside = usize::try_from(offset - first.start()).expect("below the block size");
-        if inside + size_bytes <= super::cache::SEGMENT_BLOCK_SIZE_BYTES {
-            // The common case: one block holds the record, and is sent in place.
-            let cached = match self.cache.get(first, inside + size_bytes, valid_end) {
-                Ok(cached) => cached,
-                Err(miss) => return self.missed(miss),
-            };
-            let bytes = &cached.block[inside..inside + size_bytes];
-            return match self.check_record(bytes, position) {
-                Bytes::Ready => {
-                    sink.begin(size_bytes, count);
-                    sink.piece(Piece::Shared { block: &cached.block, start: inside, length: size_bytes });
-                    Bytes::Ready
-                }
-                other => other,
-            };
+        let large = Place::of(file, offset);
+        let is_in_large = self.cache.holds(large, bytes_of(large, end));
+        let place = if is_in_large { large } else { grain.place(file, offset) };
+        if end > place.start() + place.size_bytes() as u64 {
+            return Bytes::Ready;
         }
+        match self.cache.get(place, bytes_of(place, end), valid_end) {
+            Ok(Cached { block, length }) => {
+                let start = start.plus(place.start());
+                *held = Some(Held { start, end: start.plus(length as u64), block });
+                Bytes::Ready
+            }
+            Err(miss) => self.missed(miss),
+        }
+    }
+
+    /// The common case: one block holds the record, and is sent in place.
+    fn give_held_record(&mut self, entry: &IndexEntry, held: &Held, sink: &mut impl RecordSink) -> Bytes {
+        let start = usize::try_from(entry.position.since(held.start)).expect("inside the block");
+        let length = entry.size_bytes as usize;
+        match self.check_record(&held.block[start..start + length], entry.position) {
+            Bytes::Ready => {
+                sink.begin(length, u32::from(entry.count()));
+                sink.piece(Piece::Shared { block: &held.block, start, length });
+                Bytes::Ready
+            }
+            other => other,
+        }
+    }
+
+    fn give_copied_record(&mut self, entry: &IndexEntry, grain: Grain, sink: &mut impl RecordSink) -> Bytes {
+        let (position, size_bytes, count) = (entry.position, entry.size_bytes as usize, u32::from(entry.count()));
         let mut record = std::mem::take(&mut self.scratch.record);
-        let outcome = match self.cold_bytes(position, size_bytes, &mut record) {
+        let outcome = match self.cold_bytes(position, size_bytes, grain, &mut record) {
             Bytes::Ready => self.check_record(&record, position),
             other => other,
         };
@@ -375,7 +549,7 @@ impl Store {
     }
 
     /// Copies `[position, position + size_bytes)` of one segment out of the tail or the cache.
-    fn cold_bytes(&mut self, position: LogPosition, size_bytes: usize, out: &mut Vec<u8>) -> Bytes {
+    fn cold_bytes(&mut self, position: LogPosition, size_bytes: usize, grain: Grain, out: &mut Vec<u8>) -> Bytes {
         out.clear();
         if self.tail.read(position, size_bytes, |piece| out.extend_from_slice(piece.bytes())) {
             return Bytes::Ready;
@@ -392,10 +566,9 @@ impl Store {
         }
         let mut not_yet = false;
         while offset < end {
-            let place = Place::of(file, offset);
+            let place = grain.place(file, offset);
             let inside = usize::try_from(offset - place.start()).expect("below the block size");
-            let left = usize::try_from(end - offset).expect("a record fits in memory");
-            let length = left.min(super::cache::SEGMENT_BLOCK_SIZE_BYTES - inside);
+            let length = bytes_of(place, end) - inside;
             match self.cache.get(place, inside + length, valid_end) {
                 Ok(cached) => out.extend_from_slice(&cached.block[inside..inside + length]),
                 Err(Miss::NotYet) => not_yet = true,
@@ -464,7 +637,7 @@ impl Store {
         let mut at = position.get() / alignment * alignment;
         while at >= segment_start.get() {
             let start = LogPosition::new(at);
-            match self.cold_bytes(start, COMMIT_HEADER_SIZE_BYTES, &mut header) {
+            match self.cold_bytes(start, COMMIT_HEADER_SIZE_BYTES, Grain::Large, &mut header) {
                 Bytes::Ready => {}
                 other => return Err(other),
             }
@@ -476,7 +649,7 @@ impl Store {
                     return if lost { Err(why()) } else { Ok(None) };
                 }
                 let mut commit = Vec::new();
-                return match self.cold_bytes(start, found.length as usize, &mut commit) {
+                return match self.cold_bytes(start, found.length as usize, Grain::Large, &mut commit) {
                     Bytes::Ready => Ok(Some((start, commit))),
                     other => Err(other),
                 };
@@ -496,12 +669,12 @@ impl Store {
             _ => ViewOutcome::NotYet,
         };
         let mut bytes = Vec::new();
-        match self.cold_bytes(start, COMMIT_HEADER_SIZE_BYTES, &mut bytes) {
+        match self.cold_bytes(start, COMMIT_HEADER_SIZE_BYTES, Grain::Large, &mut bytes) {
             Bytes::Ready => {}
             other => return Err(outcome(other)),
         }
         let Ok((header, _)) = CommitHeader::decode(&bytes, self.identity.log_id, start) else { return Ok(None) };
-        match self.cold_bytes(start, header.length as usize, &mut bytes) {
+        match self.cold_bytes(start, header.length as usize, Grain::Large, &mut bytes) {
             Bytes::Ready => {}
             other => return Err(outcome(other)),
         }
@@ -554,6 +727,11 @@ impl Store {
             _ => ViewOutcome::NotFound,
         }
     }
+}
+
+/// Bytes of a block up to `end` (an offset in its file, behind its first byte), at most all of them.
+fn bytes_of(place: Place, end: u64) -> usize {
+    usize::try_from(end - place.start()).unwrap_or(usize::MAX).min(place.size_bytes())
 }
 
 /// Bytes in front of a record's payload, for who measures replies.

@@ -22,8 +22,12 @@ use crate::send_times::SendTimes;
 /// Bytes of records that one pull asks for.
 const PULL_SIZE_BYTES: u32 = 1 << 20;
 
-/// Messages that one pull asks for: as many as fit into its bytes.
-const PULL_MESSAGE_COUNT: u32 = 1 << 20;
+/// Messages that one round over all queues of a connection asks for. Of few queues a pull takes as many as fit into its
+/// bytes; many are read abreast, about as they were written, so that what a broker reads from disk serves many of them.
+const ROUND_MESSAGE_COUNT: usize = 1 << 18;
+
+/// Messages that one pull asks for at least.
+const PULL_MESSAGE_COUNT_MIN: usize = 8;
 
 /// How long a pull at the end of a queue waits at the broker, ms.
 const PULL_WAIT_MS: u32 = 500;
@@ -101,6 +105,8 @@ struct ReadQueue {
 /// One reading connection.
 pub struct Reader {
     queues: Vec<ReadQueue>,
+    /// Messages that one pull asks for.
+    pull_message_count: u32,
     /// Indexes of queues to ask about next.
     idle: VecDeque<u32>,
     finished_count: usize,
@@ -115,8 +121,10 @@ impl Reader {
     pub fn new(queues: &[u32], bounds: &Bounds) -> Self {
         let of = |&queue: &u32| ReadQueue { queue, handle: None, next: bounds.starts[queue as usize] };
         let count = u32::try_from(queues.len()).expect("bounded by QUEUE_COUNT_MAX");
+        let pull_message_count = (ROUND_MESSAGE_COUNT / queues.len().max(1)).max(PULL_MESSAGE_COUNT_MIN);
         Self {
             queues: queues.iter().map(of).collect(),
+            pull_message_count: u32::try_from(pull_message_count).expect("at most a round's"),
             idle: (0..count).collect(),
             finished_count: 0,
             asked: Vec::new(),
@@ -147,7 +155,7 @@ impl Reader {
             Some(handle) => connection.pull(&PullRequest {
                 handle,
                 offset: QueueOffset::new(of.next),
-                messages_max: PULL_MESSAGE_COUNT,
+                messages_max: self.pull_message_count,
                 bytes_max: PULL_SIZE_BYTES,
                 wait_ms: PULL_WAIT_MS,
             }),

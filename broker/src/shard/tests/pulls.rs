@@ -139,6 +139,26 @@ fn old_messages_are_read_from_disk_and_the_pull_waits_for_it() {
 }
 
 #[test]
+fn messages_that_lie_scattered_on_disk_come_in_one_answer() {
+    let (mut world, client, handle) = world_with_queue();
+    let other = world.open_queue(client, "orders", 1).handle;
+    for id in 0..20 {
+        world.give(client, &send_one(id, handle, b"a needle"));
+        for _ in 0..3 {
+            world.give(client, &send_one(100, other, &[7; 100_000]));
+        }
+        world.settle();
+    }
+    assert_eq!(world.replies(client).len(), 80);
+    world.give(client, &pull(200, handle, 0, 0));
+    assert!(world.replies(client).is_empty(), "not in memory");
+    world.settle();
+    let (bytes, count, next) = world.reply(client).pulled();
+    assert_eq!((count, next), (20, QueueOffset::new(20)));
+    assert!(records(&bytes).all(|record| record.is_ok()));
+}
+
+#[test]
 fn pull_of_a_closed_connection_is_forgotten() {
     let (mut world, client, handle) = world_with_queue();
     let consumer = world.connect();

@@ -45,11 +45,12 @@ impl Bench {
     fn complete(&mut self, result: Result<usize, DiskErrorKind>) {
         let DiskOp { id, kind } = self.pending.remove(0);
         let DiskOpKind::Read { file, offset, length } = kind else { panic!("only reads") };
-        *self.reads.entry((file, offset / block_size_bytes(file) as u64)).or_default() += 1;
+        let number = Place::of(file, offset).number;
+        *self.reads.entry((file, number)).or_default() += 1;
         let result = match result {
             Ok(bytes_max) => {
                 let mut block = self.pool.take(length);
-                block.fill(u8::try_from(offset / block_size_bytes(file) as u64 % 251).expect("small"));
+                block.fill(u8::try_from(number % 251).expect("small"));
                 Ok(DiskDone::Read { block: block.freeze(), length: length.min(bytes_max) })
             }
             Err(kind) => Err(DiskError { kind, detail: "as asked".into() }),
@@ -70,11 +71,11 @@ impl Bench {
 }
 
 fn segment(number: u64) -> Place {
-    Place { file: SEGMENT, number }
+    Place::new(SEGMENT, number)
 }
 
 fn run(number: u64) -> Place {
-    Place { file: RUN, number }
+    Place::new(RUN, number)
 }
 
 #[test]
@@ -260,4 +261,56 @@ fn expected_block_is_loaded_after_those_that_readers_wait_for() {
     bench.complete(Ok(usize::MAX));
     bench.complete(Ok(usize::MAX));
     assert!(bench.cache.get(run(5), 1, u64::MAX).is_ok());
+}
+
+#[test]
+fn small_block_is_loaded_by_itself_and_nothing_after_it() {
+    let mut bench = Bench::new(0);
+    let offset = 5 * SEGMENT_BLOCK_SIZE_BYTES as u64 + 3 * SMALL_BLOCK_SIZE_BYTES as u64 + 7;
+    for place in [Place::small(SEGMENT, offset - SMALL_BLOCK_SIZE_BYTES as u64), Place::small(SEGMENT, offset)] {
+        assert!(matches!(bench.cache.get(place, 100, u64::MAX), Err(Miss::NotYet)));
+        assert_eq!(bench.start(), 1);
+        let DiskOpKind::Read { offset: start, length, .. } = bench.pending[0].kind else { panic!("only reads") };
+        assert_eq!((start, length), (place.start(), SMALL_BLOCK_SIZE_BYTES));
+        bench.complete(Ok(usize::MAX));
+        assert!(bench.cache.get(place, 100, u64::MAX).is_ok());
+    }
+    assert_eq!(bench.start(), 0, "nothing is read ahead");
+    assert!(!bench.cache.holds(Place::of(SEGMENT, offset), 1), "the large block is another one");
+    assert!(bench.cache.holds(Place::small(SEGMENT, offset), SMALL_BLOCK_SIZE_BYTES));
+    assert_eq!(bench.cache.resident_bytes(), 2 * SMALL_BLOCK_SIZE_BYTES);
+}
+
+#[test]
+fn who_waits_is_told_of_the_end_of_its_load_whatever_that_is() {
+    let mut bench = Bench::new(0);
+    let mut ended = Vec::new();
+    let places = [segment(10), segment(20), segment(30), segment(40)];
+    for place in places {
+        assert_eq!(bench.cache.demand(place, 1, u64::MAX), Demanded::Newly);
+        assert_eq!(bench.cache.demand(place, 1, u64::MAX), Demanded::OnItsWay);
+        assert_eq!((bench.cache.take_awaited(), bench.cache.take_awaited()), (Some(place), None));
+    }
+    bench.start();
+    bench.complete(Ok(usize::MAX));
+    bench.complete(Err(DiskErrorKind::Io));
+    bench.cache.drain_ended(&mut ended);
+    assert_eq!(ended, places[..2]);
+    assert_eq!(bench.cache.demand(places[0], 1, u64::MAX), Demanded::Ready);
+    assert_eq!(bench.cache.demand(places[1], 1, u64::MAX), Demanded::Ready, "the failure is an answer");
+    assert!(matches!(bench.cache.get(places[1], 1, u64::MAX), Err(Miss::Failed(_))));
+    ended.clear();
+    bench.cache.forget(SEGMENT);
+    bench.cache.drain_ended(&mut ended);
+    assert_eq!(ended, places[2..], "loads of a forgotten file will not come");
+}
+
+#[test]
+fn bytes_in_flight_are_bounded() {
+    let mut bench = Bench::new(0);
+    for number in 0..20 {
+        assert!(bench.cache.get(segment(number * 2), 1, u64::MAX).is_err());
+    }
+    assert_eq!(bench.start() * SEGMENT_BLOCK_SIZE_BYTES, LOAD_BYTES_IN_FLIGHT_MAX);
+    assert!(!bench.cache.has_wanted(), "nothing more can be started");
 }

@@ -134,7 +134,7 @@ impl Run {
             && next - next % BLOCK_ENTRY_COUNT + BLOCK_ENTRY_COUNT < record_end
         {
             let number = ENTRY_BLOCK_START + next / BLOCK_ENTRY_COUNT + 1;
-            cache.expect(Place { file: self.header.file(), number }, self.header.size_bytes());
+            cache.expect(Place::new(self.header.file(), number), self.header.size_bytes());
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Run {
     }
 
     fn block(&self, cache: &mut BlockCache, number: u64, kind: Kind, item_size_bytes: usize) -> Result<Block, Cold> {
-        let place = Place { file: self.header.file(), number };
+        let place = Place::new(self.header.file(), number);
         let label = self.header.label(self.log_id, number, kind);
         let check = |bytes: &[u8]| block::check(bytes, label, item_size_bytes);
         match cache.get_checked(place, BLOCK_SIZE_BYTES, self.header.size_bytes(), check) {
