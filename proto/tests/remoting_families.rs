@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::LogPosition;
 use ringmq_proto::message::{Host, OffsetId};
+use ringmq_proto::remoting::admin::assignment::QueryAssignment;
+use ringmq_proto::remoting::admin::groups::GroupConfig;
 use ringmq_proto::remoting::client_push::{
     GetConsumerRunningInfo, NotifyConsumerIdsChanged, PushReply, ResetOffset, ResetOffsetBody,
 };
@@ -22,7 +24,8 @@ use ringmq_proto::remoting::send::{SendHeader, SendReply, SendResponse, encode_s
 use ringmq_proto::remoting::timer::RecallMessage;
 use ringmq_proto::remoting::transaction::{COMMIT, CheckTransactionState, EndTransaction};
 use ringmq_proto::remoting::{
-    ExtFields, ExtHeader, Frame, Header, Language, SerializeType, encode_frame, peek_code, read_head, split_frame,
+    ExtFields, ExtHeader, Frame, Header, Language, SerializeType, encode_frame, lenient, peek_code, read_head,
+    split_frame,
 };
 
 const JSON_HEADERS: &str = include_str!("data/remoting_headers.jsonl");
@@ -312,6 +315,42 @@ fn captured_heartbeats_are_read_and_written_alike() {
     assert_eq!((group.consume_type, group.message_model), (ConsumeType::Passively, MessageModel::Clustering));
     assert_eq!(group.subscription_data_set[0].code_set, [2_598_919, -1_797_401_818, 2_598_920]);
     assert_eq!(String::from_utf8(body.encode()).unwrap(), consumer);
+}
+
+/// Bodies that clients of 4.9.8 and 5.3 sent and the 4.9.8 broker pushed, each behind its code.
+#[test]
+fn captured_request_bodies_are_read_and_written_alike() {
+    let value = |json: &[u8]| -> serde_json::Value {
+        let mut value: serde_json::Value = lenient::decode(json).expect("JSON");
+        if let Some(members) = value.as_object_mut() {
+            // What says nothing is left out.
+            members.retain(|name, member| match name.as_str() {
+                "heartbeatFingerprint" => *member != 0,
+                "withoutSub" => *member != false,
+                _ => true,
+            });
+        }
+        value
+    };
+    let mut codes = Vec::new();
+    for line in include_str!("data/request_bodies.txt").lines() {
+        let (code, body) = line.split_once(' ').unwrap();
+        let code: i32 = code.parse().unwrap();
+        let body = body.as_bytes();
+        let written = match code {
+            34 => HeartbeatData::decode(body).unwrap().encode(),
+            41 | 42 => LockBatchBody::decode(body).unwrap().encode(),
+            46 => CheckClientRequestBody::decode(body).unwrap().encode(),
+            200 => GroupConfig::decode(body).unwrap().encode(),
+            220 => ResetOffsetBody::decode(body).unwrap().encode(),
+            400 => QueryAssignment::decode(body).unwrap().encode(),
+            other => panic!("{other} has no type"),
+        };
+        assert_eq!(value(&written), value(body), "{code}");
+        codes.push(code);
+    }
+    codes.dedup();
+    assert_eq!(codes, [34, 41, 42, 46, 200, 220, 400]);
 }
 
 #[test]
