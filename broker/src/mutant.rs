@@ -67,6 +67,10 @@ pub enum Mutant {
     SnapshotForgetsTrim,
     /// The first commit behind a snapshot is chained to nothing.
     SnapshotForgetsChecksum,
+    /// What a lost run of the key index covered is never scanned again.
+    KeyRunNotRebuilt,
+    /// The key index serves messages that retention gave up.
+    KeyServedBelowTrim,
 }
 
 impl Mutant {
@@ -102,6 +106,8 @@ impl Mutant {
         Self::OffsetsNotOwed,
         Self::SnapshotForgetsTrim,
         Self::SnapshotForgetsChecksum,
+        Self::KeyRunNotRebuilt,
+        Self::KeyServedBelowTrim,
     ];
 }
 

@@ -49,6 +49,8 @@ pub enum FileName {
     Run(u64),
     /// The list of runs and how far they cover the log.
     Checkpoint(u64),
+    /// One sorted run of the key index.
+    KeyRun(u64),
     /// Small state.
     Snapshot(u64),
     /// A copy of what was cut at this position, by incarnation.
@@ -61,7 +63,7 @@ impl FileName {
         match self {
             Self::Identity | Self::Superblock => Directory::Root,
             Self::Segment(_) | Self::Spare(_) => Directory::Log,
-            Self::Run(_) | Self::Checkpoint(_) => Directory::Index,
+            Self::Run(_) | Self::Checkpoint(_) | Self::KeyRun(_) => Directory::Index,
             Self::Snapshot(_) => Directory::Snapshot,
             Self::Quarantine(..) => Directory::Quarantine,
         }
@@ -76,6 +78,7 @@ impl FileName {
             Self::Spare(number) => format!("log/spare-{number:020}"),
             Self::Run(number) => format!("index/run-{number:020}"),
             Self::Checkpoint(number) => format!("index/checkpoint-{number:020}"),
+            Self::KeyRun(number) => format!("index/keys-{number:020}"),
             Self::Snapshot(number) => format!("snapshot/{number:020}"),
             Self::Quarantine(position, incarnation) => {
                 format!("quarantine/{position:020}-{incarnation}")
@@ -95,7 +98,10 @@ impl FileName {
             },
             Some(("index", name)) => match name.strip_prefix("run-") {
                 Some(run) => number(run).map(Self::Run),
-                None => name.strip_prefix("checkpoint-").and_then(number).map(Self::Checkpoint),
+                None => match name.strip_prefix("keys-") {
+                    Some(run) => number(run).map(Self::KeyRun),
+                    None => name.strip_prefix("checkpoint-").and_then(number).map(Self::Checkpoint),
+                },
             },
             Some(("snapshot", name)) => number(name).map(Self::Snapshot),
             Some(("quarantine", name)) => {
@@ -288,6 +294,7 @@ mod tests {
             FileName::Spare(3),
             FileName::Run(u64::MAX),
             FileName::Checkpoint(0),
+            FileName::KeyRun(7),
             FileName::Snapshot(9),
             FileName::Quarantine(position, 12),
         ] {

@@ -1,4 +1,4 @@
-//! Questions that change nothing: the ends of a queue, an offset by time, a message by position, topics.
+//! Questions that change nothing: the ends of a queue, an offset by time, messages by position or key, topics.
 //!
 //! What lies on disk is loaded first: the question is parked and tried again when a load has ended.
 
@@ -6,11 +6,11 @@ use super::Shard;
 use super::connection::Connection;
 use super::io::Effects;
 use super::limits::{LIST_TOPICS_MAX, WAIT_NS_MAX};
-use super::request::{NO_QUEUE, Rejection, Response, TOO_MANY_WAITING, Token};
+use super::request::{KeyedMessages, NO_QUEUE, Rejection, Response, TOO_MANY_WAITING, Token};
 use super::topics::queue_count;
 use super::waiting::{WaitId, What};
 use crate::now::Now;
-use crate::store::{SearchOutcome, ViewOutcome};
+use crate::store::{KeyQuery, QueryOutcome, SearchOutcome, ViewOutcome};
 use ringmq_proto::code::Code;
 use ringmq_proto::native::{QueueStats, TopicInfo, TopicList, TopicStatsResult};
 
@@ -18,6 +18,10 @@ const NO_MESSAGE: Rejection = Rejection::new(
     Code::QUERY_NOT_FOUND,
     "no message starts at this position: it may have been removed by retention, or never existed",
 );
+
+/// RocketMQ's text.
+const NO_KEYED_MESSAGE: Rejection =
+    Rejection::new(Code::QUERY_NOT_FOUND, "can not find message, maybe time range not correct");
 
 /// What came of a try.
 enum Attempt {
@@ -44,8 +48,8 @@ impl<T> From<SearchOutcome<T>> for Result<T, Attempt> {
 
 impl Shard {
     /// Answers a question now, or when the disk has.
-    pub(super) fn ask(&mut self, now: &Now, connection: &mut Connection, token: Token, what: What) {
-        match self.try_ask(&what) {
+    pub(super) fn ask(&mut self, now: &Now, connection: &mut Connection, token: Token, mut what: What) {
+        match self.try_ask(&mut what) {
             Attempt::NotYet => match self.wait(now, connection, token, what, WAIT_NS_MAX) {
                 Some(id) => self.park(id),
                 None => self.reject(connection, token, &TOO_MANY_WAITING),
@@ -56,9 +60,14 @@ impl Shard {
 
     /// Tries a parked question again.
     pub(super) fn retry_ask(&mut self, id: WaitId, fx: &mut Effects) {
-        let Some(what) = self.waiting.get(id).map(|wait| wait.what.clone()) else { return };
-        match self.try_ask(&what) {
-            Attempt::NotYet => self.park(id),
+        let Some(mut what) = self.waiting.get(id).map(|wait| wait.what.clone()) else { return };
+        match self.try_ask(&mut what) {
+            Attempt::NotYet => {
+                if let Some(wait) = self.waiting.get_mut(id) {
+                    wait.what = what;
+                }
+                self.park(id);
+            }
             attempt => self.with_waiting(id, fx, |shard, connection, token, _, _| {
                 shard.answer(connection, token, &attempt);
             }),
@@ -74,8 +83,9 @@ impl Shard {
         }
     }
 
-    fn try_ask(&mut self, what: &What) -> Attempt {
+    fn try_ask(&mut self, what: &mut What) -> Attempt {
         let result = match what {
+            What::Key(query) => Ok(self.query_key(query)),
             What::Search { queue, store_time_ms, upper } => {
                 let found: Result<_, Attempt> = self.store.search_offset(*queue, *store_time_ms, *upper).into();
                 found.map(|offset| Attempt::Answer(Response::Offset(offset)))
@@ -93,6 +103,22 @@ impl Shard {
             }
         };
         result.unwrap_or_else(|attempt| attempt)
+    }
+
+    /// What is missing from the index is told when nothing was found: it is not "no such message".
+    fn query_key(&mut self, query: &mut KeyQuery) -> Attempt {
+        match self.store.query_key(query) {
+            QueryOutcome::NotYet => Attempt::NotYet,
+            QueryOutcome::Found { messages, incomplete } => match incomplete {
+                Some(why) if messages.is_empty() => failed(why),
+                None if messages.is_empty() => Attempt::Rejected(NO_KEYED_MESSAGE),
+                _ => Attempt::Answer(Response::Keyed(KeyedMessages {
+                    bytes: messages.concat(),
+                    indexed_to: self.store.positions().visible(),
+                    indexed_to_ms: self.store.store_time_ms(),
+                })),
+            },
+        }
     }
 
     fn queue_state(&mut self, id: ringmq_proto::ids::QueueId) -> Result<Response<'static>, Attempt> {

@@ -96,6 +96,8 @@ pub(super) enum Response<'a> {
     },
     /// One stored message in RocketMQ's layout.
     Message(&'a [u8]),
+    /// Messages found by their key, in RocketMQ's layout one behind the other.
+    Keyed(KeyedMessages),
     Topics(TopicList<'a>),
     TopicStats(TopicStatsResult),
     /// What only the remoting dialect says: extension fields and a body.
@@ -110,6 +112,17 @@ impl Response<'_> {
             Dialect::Remoting(serialize_type) => remoting::answer::encode(out, token, serialize_type, self),
         }
     }
+}
+
+/// What was found by a key.
+#[derive(Debug)]
+pub(super) struct KeyedMessages {
+    /// In the order of the log.
+    pub(super) bytes: Vec<u8>,
+    /// What the index knows of lies below.
+    pub(super) indexed_to: LogPosition,
+    /// The newest store time so far.
+    pub(super) indexed_to_ms: u64,
 }
 
 /// A queue that was opened.

@@ -8,6 +8,7 @@ use super::pull::Pull;
 use super::remoting::KeptFrame;
 use super::request::Token;
 use super::timers::TimerId;
+use crate::store::KeyQuery;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use ringmq_proto::ids::{LogPosition, QueueId};
@@ -44,6 +45,8 @@ pub(super) enum What {
     QueueState { queue: QueueId },
     /// A message by its position; waits for the disk.
     View { position: LogPosition },
+    /// Messages by their key; waits for the disk, and keeps how far it has come.
+    Key(Box<KeyQuery>),
     /// The queues of a topic; waits for the disk.
     Stats { topic: Box<str> },
     /// A remoting frame that is carried out again when a topic is there.

@@ -160,6 +160,7 @@ impl Store {
             offset: first_offset,
             store_time_ms,
             tag_hash: message.tag_hash,
+            keyed: !message.properties.is_empty(),
         });
         self.state.assign_offsets(queue_id, 1)?;
         self.metrics.messages += 1;
@@ -219,6 +220,7 @@ impl Store {
             offset: first_offset,
             store_time_ms,
             tag_hash: 0,
+            keyed: items.iter().any(|item| !item.properties.is_empty()),
         });
         self.state.assign_offsets(queue_id, u32::from(count_u16))?;
         self.metrics.messages += u64::from(count_u16);
@@ -264,6 +266,7 @@ impl Store {
             offset: QueueOffset::ZERO,
             store_time_ms: 0,
             tag_hash: 0,
+            keyed: false,
         });
         if mutant::active(Mutant::ApplyAboveConfirmed) {
             self.state.apply(super::state::RecordPlace { position, as_of: position }, record.clone());

@@ -43,6 +43,8 @@ pub struct ApplyEntry {
     pub store_time_ms: u64,
     /// The message's tag hash; 0 for a batch.
     pub tag_hash: i32,
+    /// A message of it has properties: it may have keys.
+    pub keyed: bool,
 }
 
 /// A commit whose records have been confirmed to be written, for apply.
@@ -353,6 +355,7 @@ impl Commits {
                 offset: QueueOffset::ZERO,
                 store_time_ms: 0,
                 tag_hash: 0,
+                keyed: false,
             });
         }
         self.open = Some(building);

@@ -33,6 +33,18 @@ pub const ATTRIBUTE_SIZE_BYTES_MAX: usize = 1024;
 /// Steps of a group's own retry policy. When there are more: the change answers code 1.
 pub const RETRY_STEP_COUNT_MAX: usize = 256;
 
+/// Messages that a question by key is answered with. When reached: the newest of them.
+pub const KEY_QUERY_MESSAGE_COUNT_MAX: usize = 64;
+
+/// Messages that a question by unique id is answered with, as RocketMQ does. When reached: the newest of them.
+pub const UNIQUE_KEY_QUERY_MESSAGE_COUNT_MAX: usize = 32;
+
+/// Bytes of the messages that a question by key is answered with, but for the last one. When reached: no more are read.
+pub const KEY_QUERY_BYTES_MAX: usize = 4 << 20;
+
+/// Messages that one question by key reads and compares. When reached: what was found is the answer, said to be incomplete.
+pub const KEY_QUERY_CANDIDATE_COUNT_MAX: usize = 1024;
+
 /// Bytes of log that recovery looks through behind a bad commit for proof that it was promised. When reached: later
 /// segments are still asked, and the superblock's floor.
 pub const RECOVERY_LOOKAHEAD_BYTES: u64 = 64 << 20;

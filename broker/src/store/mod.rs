@@ -17,6 +17,7 @@ pub mod format;
 mod groups;
 mod hidden;
 pub mod index;
+pub mod keys;
 pub mod limits;
 pub mod metrics;
 pub mod open;
@@ -39,6 +40,7 @@ use crate::now::Now;
 use cache::BlockCache;
 use commit::Commits;
 use index::Index;
+use keys::KeyIndex;
 use limits::{BATCH_RECORD_SIZE_BYTES_MAX, COMMIT_SIZE_BYTES_MAX};
 use metrics::StoreMetrics;
 use ops::OpIds;
@@ -52,6 +54,7 @@ use tail::HotTail;
 
 pub use append::{Appended, BatchItem, BatchShared, NewMessage};
 pub use error::{OpenError, Refusal, StoreFatal};
+pub use keys::{KeyKind, KeyQuery, QueryOutcome};
 pub use open::{Entropy, RecoveryReport};
 pub use positions::{AckMode, Acked, FlushMode, Positions};
 pub use queues::Queue;
@@ -108,6 +111,8 @@ pub struct StoreOptions {
     pub advertised: Host,
     /// Limits of the index's memory and of recovery.
     pub index: index::IndexLimits,
+    /// Limits of the key index's memory, and of what must be scanned again without it.
+    pub keys: keys::KeyLimits,
     /// Log bytes between two snapshots of small state.
     pub checkpoint_interval_bytes: u64,
     /// Seeds hash tables.
@@ -134,6 +139,7 @@ impl Default for StoreOptions {
                 uncovered_bytes_max: limits::CHECKPOINT_INTERVAL_BYTES,
                 ..index::IndexLimits::default()
             },
+            keys: keys::KeyLimits::default(),
             checkpoint_interval_bytes: limits::CHECKPOINT_INTERVAL_BYTES,
             hash_seed: 0,
             role: Role::Master,
@@ -153,6 +159,7 @@ pub struct Store {
     tail: HotTail,
     cache: BlockCache,
     index: Index,
+    keys: KeyIndex,
     state: State,
     pool: BlockPool,
     ids: OpIds,
@@ -289,9 +296,15 @@ impl Store {
         &self.metrics
     }
 
-    /// Bytes of memory, by part: hot tail, block cache, index.
+    /// Bytes of memory, by part: hot tail, block cache, indexes of queues and keys.
     pub fn memory_bytes(&self) -> (usize, usize, usize) {
-        (self.tail.memory_bytes(), self.cache.resident_bytes(), self.index.memory_bytes())
+        let index_bytes = self.index.memory_bytes() + self.keys.memory_bytes();
+        (self.tail.memory_bytes(), self.cache.resident_bytes(), index_bytes)
+    }
+
+    /// The index of messages' keys.
+    pub fn keys(&self) -> &KeyIndex {
+        &self.keys
     }
 
     /// The first retained position.
@@ -302,6 +315,11 @@ impl Store {
     /// Segments that were used again since the start.
     pub fn recycled_segment_count(&self) -> u64 {
         self.segments.recycled_count()
+    }
+
+    /// The newest store time so far, in ms.
+    pub fn store_time_ms(&self) -> u64 {
+        self.store_time_ms
     }
 
     fn store_time(&mut self, now: Now) -> u64 {

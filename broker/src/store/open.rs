@@ -19,6 +19,7 @@ use super::error::OpenError;
 use super::format::EpochStart;
 use super::hidden::Hidden;
 use super::index::{Index, IndexEntry, IndexError};
+use super::keys::KeyIndex;
 use super::limits::{SPARE_SEGMENT_COUNT, ZERO_FILL_SLICE_BYTES};
 use super::ops::OpIds;
 use super::pipeline::{Background, decode_state};
@@ -75,6 +76,9 @@ pub struct RecoveryReport {
 struct Replay {
     state: State,
     index: Index,
+    keys: KeyIndex,
+    /// The topic of a keyed batch was not known when it was read.
+    keys_missed: bool,
     covered: LogPosition,
     segment_size_bytes: u64,
     store_times: BTreeMap<LogPosition, u64>,
@@ -95,6 +99,11 @@ impl Replay {
 
 impl RecordVisitor for Replay {
     fn record(&mut self, position: LogPosition, record: RecordView<'_>) -> Result<(), OpenError> {
+        if record.header.kind.is_messages() {
+            let queues = &self.state.queues;
+            let topic_of = |queue| queues.get(queue).map(|queue| queues.topic_name(queue));
+            self.keys_missed |= self.keys.add(record, position, topic_of).is_err();
+        }
         match index_entry(record, position) {
             Ok(Some((queue, entry))) => self.messages(position, queue, entry),
             Err(_) => self.malformed = Some(position),
@@ -219,6 +228,7 @@ impl Store {
             tail: HotTail::new(pool.clone(), options.hot_tail_bytes, end),
             cache: BlockCache::new(options.cache_bytes, options.hash_seed),
             index: replay.index,
+            keys: replay.keys,
             state: replay.state,
             pool,
             ids: OpIds::default(),
@@ -237,6 +247,7 @@ impl Store {
             superblock,
         };
         store.index.trim(store.state.trim());
+        store.keys.trim(store.log_start());
         let mut discarded = Vec::new();
         store.state.drain_events(&mut discarded);
         for queue in store.state.drain_removed() {
@@ -442,12 +453,15 @@ fn find<D: Disk>(
         IndexError::Damaged(_) => OpenError::Damaged { what: "the queue index" },
     })?;
     let covered = index.covered();
+    let keys = KeyIndex::open(disk, log_id, options.keys, use_derived)?;
     let first = starts.first().copied().unwrap_or(LogPosition::ZERO);
     let knew_all = loaded.is_some() || first == LogPosition::ZERO;
     let from = loaded.as_ref().map_or(first, |loaded| loaded.from.min(covered).max(first));
     let mut replay = Replay {
         state: State::default(),
         index,
+        keys,
+        keys_missed: false,
         covered,
         segment_size_bytes: superblock.segment_size_bytes,
         store_times: BTreeMap::new(),
@@ -473,6 +487,10 @@ fn find<D: Disk>(
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }
+    // With all state known, a queue that is not was deleted.
+    let missed = replay.keys_missed && !knew_all;
+    let holds = |position, epoch| epoch_holds(&walked.epochs, position, epoch);
+    replay.keys.begin(walked.from, walked.end, missed, &holds);
     Ok(Some(Found { walked, replay, snapshot_from, snapshot_files, knew_all }))
 }
 

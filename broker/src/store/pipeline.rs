@@ -33,6 +33,9 @@ pub struct Background {
     pub(super) superblock_wanted: bool,
     retry_at_ns: u64,
     index_has_more: bool,
+    keys_have_more: bool,
+    /// When the next slice of a scan for lost keys is due.
+    rescan_due_ns: Option<u64>,
     /// What the index's flush in progress covers.
     index_flushes_to: LogPosition,
     /// The index's memory has outgrown its limit by far: its flushes fail or are slower than the appends.
@@ -124,7 +127,7 @@ impl Store {
             if completion.result.is_err() {
                 self.metrics.background_failures += 1;
             }
-        } else {
+        } else if !self.keys.on_disk(&mut completion) {
             match self.index.on_disk(&mut completion) {
                 Ok(true) => {}
                 Ok(false) => return Err(StoreFatal::Driver(format!("{completion:?}"))),
@@ -168,12 +171,16 @@ impl Store {
             }
             if entry.count > 0 {
                 self.apply_messages(position, entry);
+                if entry.keyed {
+                    self.apply_keys(position, entry, &block);
+                }
             } else {
                 let bytes = &block[entry.at as usize..(entry.at + entry.size_bytes) as usize];
                 let (record, _) = RecordView::decode(bytes).expect("encoded by append");
                 self.apply_state(position.plus(u64::from(entry.at)), record).expect("encoded by append");
             }
         }
+        self.keys.applied(end);
         if let Some(last) = entries.iter().rev().find(|entry| entry.count > 0) {
             let segment = self.segments.containing_mut(position);
             segment.store_time_ms_max = segment.store_time_ms_max.max(last.store_time_ms);
@@ -202,6 +209,17 @@ impl Store {
             entry.queue,
             IndexEntry::new(entry.offset, entry.count, position, entry.size_bytes, entry.store_time_ms, entry.tag_hash),
         );
+    }
+
+    /// Not inlined: records without properties must not pay for it.
+    #[inline(never)]
+    fn apply_keys(&mut self, commit: LogPosition, entry: &ApplyEntry, block: &[u8]) {
+        let bytes = &block[entry.at as usize..(entry.at + entry.size_bytes) as usize];
+        let (record, _) = RecordView::decode(bytes).expect("encoded by append");
+        let queues = &self.state.queues;
+        let topic_of = |queue| queues.get(queue).map(|queue| queues.topic_name(queue));
+        // A batch of an unknown queue: its topic was deleted before it was confirmed.
+        let _deleted = self.keys.add(record, commit.plus(u64::from(entry.at)), topic_of);
     }
 
     /// Applies a confirmed state record: the same function for what was just appended and for what recovery reads.
@@ -237,6 +255,7 @@ impl Store {
         if now.boot_ns >= self.background.retry_at_ns {
             self.background.retry_at_ns = now.boot_ns + RETRY_INTERVAL_NS;
             self.index.retry();
+            self.keys.retry();
             self.consider_retention(now);
         }
         self.turn(now, ops);
@@ -262,8 +281,10 @@ impl Store {
     /// When the store next wants a tick, in boot nanoseconds.
     pub fn next_wake_boot_ns(&self) -> Option<u64> {
         let background = &self.background;
-        let index_more = background.index_has_more.then_some(background.issued_at_ns);
-        [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more]
+        let has_more = background.index_has_more || background.keys_have_more;
+        let index_more = has_more.then_some(background.issued_at_ns);
+        let rescan = background.rescan_due_ns;
+        [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more, rescan]
             .into_iter()
             .flatten()
             .chain(std::iter::once(background.retry_at_ns))
@@ -277,6 +298,7 @@ impl Store {
         self.segments.work(now.boot_ns, written, used, &mut self.ids, ops);
         self.load_reads(ops);
         self.checkpoint_work(ops);
+        self.keys_work(now, ops);
         self.retention_work(now, ops);
         self.superblock_work(ops);
         self.close_work(now, ops);
@@ -312,6 +334,20 @@ impl Store {
             self.snapshots.start((visible, crc), self.positions.epoch(), self.commits.epochs());
         }
         self.snapshots.work(&self.state, (visible, durable), &self.pool, &mut self.ids, ops);
+    }
+
+    /// The key index's runs and merges, and the scan for what it lost.
+    fn keys_work(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
+        if self.keys.flush_due() {
+            self.keys.start_flush(self.positions.epoch());
+        }
+        let (durable, ids) = (self.positions.durable(), &mut self.ids);
+        self.background.keys_have_more = self.keys.work(durable, &mut || ids.take(), KEY_OPS_MAX, ops);
+        if self.keys.take_failure().is_some() {
+            self.metrics.background_failures += 1;
+        }
+        self.background.rescan_due_ns = self.rescan_keys(now, self.background.rescan_due_ns);
+        self.load_reads(ops);
     }
 
     /// The superblock's floor follows the durable position, so that recovery knows what must be there.
@@ -373,6 +409,9 @@ const INDEX_MEMORY_FACTOR_MAX: usize = 4;
 
 /// New operations that the index may have at once.
 const INDEX_OPS_MAX: usize = 4;
+
+/// New operations that the key index may have at once.
+const KEY_OPS_MAX: usize = 4;
 
 /// Decodes a state record, the owed ones too. `None`: not a kind of small state.
 pub(super) fn decode_state(

@@ -129,6 +129,8 @@ fn apply_entry(record: RecordView<'_>, at: usize, position: LogPosition) -> Resu
         offset,
         store_time_ms,
         tag_hash,
+        // Whoever makes the keys' entries sees for himself.
+        keyed: count > 0,
     };
     Ok(match index_entry(record, position)? {
         Some((_, found)) => Some(entry(found.count(), found.offset, found.store_time_ms(), found.tag_hash)),

@@ -87,7 +87,7 @@ pub enum ViewOutcome {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     entries: Vec<IndexEntry>,
-    record: Vec<u8>,
+    pub(super) record: Vec<u8>,
 }
 
 /// Entries of the index that a read takes at a time: a read that must wait for the disk has not copied many in vain.
@@ -104,7 +104,7 @@ const LOADS_PER_READ_MAX: usize = 16;
 
 /// How much of the log is read for a record's sake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grain {
+pub(super) enum Grain {
     /// Blocks for who goes through the log in order.
     Large,
     /// Blocks for one record.
@@ -192,7 +192,7 @@ impl Step {
     }
 }
 
-enum Bytes {
+pub(super) enum Bytes {
     Ready,
     NotYet,
     Damaged(String),
@@ -549,7 +549,13 @@ impl Store {
     }
 
     /// Copies `[position, position + size_bytes)` of one segment out of the tail or the cache.
-    fn cold_bytes(&mut self, position: LogPosition, size_bytes: usize, grain: Grain, out: &mut Vec<u8>) -> Bytes {
+    pub(super) fn cold_bytes(
+        &mut self,
+        position: LogPosition,
+        size_bytes: usize,
+        grain: Grain,
+        out: &mut Vec<u8>,
+    ) -> Bytes {
         out.clear();
         if self.tail.read(position, size_bytes, |piece| out.extend_from_slice(piece.bytes())) {
             return Bytes::Ready;
@@ -580,7 +586,7 @@ impl Store {
     }
 
     /// Whether a record that came from disk is what was written there, and all of its group with it.
-    fn check_record(&mut self, bytes: &[u8], position: LogPosition) -> Bytes {
+    pub(super) fn check_record(&mut self, bytes: &[u8], position: LogPosition) -> Bytes {
         let sound = RecordView::decode(bytes)
             .ok()
             .filter(|(record, rest)| rest.is_empty() && record.is_whole(self.identity.log_id, position));
@@ -707,7 +713,12 @@ impl Store {
         ViewOutcome::NotFound
     }
 
-    fn view_record(&mut self, position: LogPosition, at: LogPosition, record: RecordView<'_>) -> ViewOutcome {
+    pub(super) fn view_record(
+        &mut self,
+        position: LogPosition,
+        at: LogPosition,
+        record: RecordView<'_>,
+    ) -> ViewOutcome {
         if !record.is_whole(self.identity.log_id, at) {
             return ViewOutcome::Damaged(format!("the record at {at} does not match its checksum"));
         }

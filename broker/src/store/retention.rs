@@ -122,6 +122,7 @@ impl Store {
         }
         let trim = self.state.trim();
         self.index.trim(trim);
+        self.keys.trim(trim);
         let files = self.segments.files();
         let Some(oldest) = files.front().filter(|segment| files.len() > 1 && segment.start < trim) else { return };
         let file = oldest.file();

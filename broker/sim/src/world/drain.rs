@@ -41,6 +41,9 @@ impl World {
                 self.compare_with_the_log();
             }
             self.compare_with_recovery();
+            if !self.is_wrong() {
+                self.compare_keys_with_the_log();
+            }
         }
     }
 

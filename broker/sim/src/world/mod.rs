@@ -7,6 +7,7 @@
 mod client;
 mod damage;
 mod drain;
+mod keys;
 mod ledger;
 mod machine;
 mod plan;
@@ -25,6 +26,7 @@ use ringmq_broker::disk::{BlockPool, DiskErrorKind};
 use ringmq_broker::shard::io::ConnectionId;
 use ringmq_broker::shard::settings::Settings;
 use ringmq_broker::store::index::IndexLimits;
+use ringmq_broker::store::keys::KeyLimits;
 use ringmq_broker::store::{Entropy, FlushMode, Retention, StoreOptions};
 use ringmq_checker::RunSeed;
 
@@ -356,6 +358,7 @@ fn store_options(plan: &Plan, rng: &mut Rng) -> StoreOptions {
         flush: if plan.flush_sync { FlushMode::Sync } else { FlushMode::Async },
         retention: Retention { bytes: plan.retention_bytes, age_ms: None },
         index: IndexLimits { uncovered_bytes_max: checkpoint_interval_bytes, ..IndexLimits::default() },
+        keys: KeyLimits { uncovered_bytes_max: checkpoint_interval_bytes, ..KeyLimits::default() },
         checkpoint_interval_bytes,
         hash_seed: rng.next(),
         ..StoreOptions::default()

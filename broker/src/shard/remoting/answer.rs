@@ -3,7 +3,10 @@
 use super::super::request::{Response, Token};
 use ringmq_proto::code::Code;
 use ringmq_proto::remoting::header::FLAG_RESPONSE;
-use ringmq_proto::remoting::{ExtFields, Header, Language, SerializeType, encode_frame, request_code as code};
+use ringmq_proto::remoting::query::QueryMessageReply;
+use ringmq_proto::remoting::{
+    ExtFields, ExtHeader, Header, Language, SerializeType, encode_frame, request_code as code,
+};
 use ringmq_proto::remoting::{header::VERSION_REPORTED, split_frame};
 use std::borrow::Cow;
 
@@ -42,6 +45,14 @@ pub(in crate::shard) fn encode(
             _ => header.ext.push("offset", max.get().to_string()),
         },
         Response::Message(message) => body = Cow::Borrowed(message),
+        Response::Keyed(found) => {
+            let fields = QueryMessageReply {
+                index_last_update_timestamp: i64::try_from(found.indexed_to_ms).unwrap_or(i64::MAX),
+                index_last_update_phyoffset: i64::try_from(found.indexed_to.get()).unwrap_or(i64::MAX),
+            };
+            header.ext = fields.to_ext();
+            body = Cow::Borrowed(&found.bytes);
+        }
         Response::Remoting(fields, bytes) => {
             header.ext = fields.clone();
             body = Cow::Borrowed(bytes);

@@ -166,6 +166,7 @@ impl Shard {
                 self.queue_ends(now, connection, call)
             }
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.search_by_time(now, connection, call),
+            code::QUERY_MESSAGE => self.query_message(now, connection, call),
             code::VIEW_MESSAGE_BY_ID => self.view_message(now, connection, call),
             unknown => {
                 if let Some(handled) = self.administrate(now, connection, call) {

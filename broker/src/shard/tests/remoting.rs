@@ -388,3 +388,39 @@ fn reply_is_pushed_to_the_client_that_asked() {
     world.give(answerer, &reply("nobody"));
     assert_eq!(answer(&mut world, answerer).code(), Code::SYSTEM_ERROR);
 }
+
+#[test]
+fn message_is_found_by_its_keys_and_by_its_unique_id_in_any_span_of_time() {
+    let mut world = World::new(Settings::default());
+    let client = world.open_connection();
+    for (number, keys) in [(1, "red"), (2, "red blue")] {
+        let properties = format!("KEYS\u{1}{keys}\u{2}UNIQ_KEY\u{1}id-{number}");
+        world.give(client, &send(number, "t", &properties, keys.as_bytes()));
+        world.settle();
+        assert_eq!(answer(&mut world, client).code(), Code::SUCCESS);
+    }
+    let end = i64::MAX.to_string();
+    let mut ask = |key: &str, unique: &str, end: &str| {
+        let ext = [
+            ("topic", "t"),
+            ("key", key),
+            ("maxNum", "32"),
+            ("beginTimestamp", "0"),
+            ("endTimestamp", end),
+            ("_UNIQUE_KEY_QUERY", unique),
+        ];
+        world.give(client, &request(code::QUERY_MESSAGE, 9, &ext, b""));
+        world.settle();
+        let answer = answer(&mut world, client);
+        let bodies: Vec<_> = answer.messages().into_iter().map(|(body, _)| body).collect();
+        (answer.code(), bodies)
+    };
+    assert_eq!(ask("red", "false", &end), (Code::SUCCESS, vec![b"red".to_vec(), b"red blue".to_vec()]));
+    assert_eq!(ask("blue", "false", &end), (Code::SUCCESS, vec![b"red blue".to_vec()]));
+    assert_eq!(ask("id-1", "true", &end), (Code::SUCCESS, vec![b"red".to_vec()]));
+    for (key, unique, end) in
+        [("id-1", "false", &*end), ("red", "true", &*end), ("re", "false", &*end), ("red", "false", "1")]
+    {
+        assert_eq!(ask(key, unique, end), (Code::QUERY_NOT_FOUND, Vec::new()), "{key}");
+    }
+}

@@ -6,7 +6,7 @@
 //! 8   log id u128            of the log that this was derived from
 //! 24  number u64             of the run, or of the checkpoint
 //! 32  block number u64       in the file, from 0
-//! 40  kind u8                1 run header, 2 entries, 3 directory, 4 top, 5 checkpoint
+//! 40  kind u8                1 run header, 2 entries, 3 directory, 4 top, 5 checkpoint; of keys: 6 header, 7 entries, 8 fences
 //! 41  version u8             1
 //! 42  0 u16
 //! 44  item count u32
@@ -20,20 +20,20 @@ use crate::disk::{Block, BlockMut, BlockPool};
 use crate::store::cache::RUN_BLOCK_SIZE_BYTES;
 
 /// Bytes of a block.
-pub(super) const BLOCK_SIZE_BYTES: usize = RUN_BLOCK_SIZE_BYTES;
+pub(in crate::store) const BLOCK_SIZE_BYTES: usize = RUN_BLOCK_SIZE_BYTES;
 
 /// Bytes of a block before its items.
-pub(super) const BLOCK_HEADER_SIZE_BYTES: usize = 64;
+pub(in crate::store) const BLOCK_HEADER_SIZE_BYTES: usize = 64;
 
 /// Bytes for items in a block.
-pub(super) const BLOCK_ITEM_BYTES: usize = BLOCK_SIZE_BYTES - BLOCK_HEADER_SIZE_BYTES;
+pub(in crate::store) const BLOCK_ITEM_BYTES: usize = BLOCK_SIZE_BYTES - BLOCK_HEADER_SIZE_BYTES;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RMQI");
 const VERSION: u8 = 1;
 
 /// What a block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::store) enum Kind {
     /// One run header.
     Header = 1,
     /// Entries.
@@ -44,23 +44,29 @@ pub(super) enum Kind {
     Top = 4,
     /// One checkpoint.
     Checkpoint = 5,
+    /// One header of a run of the key index.
+    KeyHeader = 6,
+    /// Entries of the key index.
+    KeyEntries = 7,
+    /// First hashes of entry blocks.
+    KeyFences = 8,
 }
 
 /// Whose a block is, and which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Label {
+pub(in crate::store) struct Label {
     /// Of the log.
-    pub(super) log_id: u128,
+    pub(in crate::store) log_id: u128,
     /// Of the run or checkpoint.
-    pub(super) number: u64,
+    pub(in crate::store) number: u64,
     /// In the file.
-    pub(super) block: u64,
+    pub(in crate::store) block: u64,
     /// What is in it.
-    pub(super) kind: Kind,
+    pub(in crate::store) kind: Kind,
 }
 
 /// A block that is being filled with items.
-pub(super) struct Filling {
+pub(in crate::store) struct Filling {
     block: BlockMut,
     end: usize,
     count: u32,
@@ -68,22 +74,22 @@ pub(super) struct Filling {
 
 impl Filling {
     /// An empty block.
-    pub(super) fn new(pool: &BlockPool) -> Self {
+    pub(in crate::store) fn new(pool: &BlockPool) -> Self {
         Self { block: pool.take(BLOCK_SIZE_BYTES), end: BLOCK_HEADER_SIZE_BYTES, count: 0 }
     }
 
     /// Items so far.
-    pub(super) fn count(&self) -> u32 {
+    pub(in crate::store) fn count(&self) -> u32 {
         self.count
     }
 
     /// Bytes that are left for items.
-    pub(super) fn free_bytes(&self) -> usize {
+    pub(in crate::store) fn free_bytes(&self) -> usize {
         BLOCK_SIZE_BYTES - self.end
     }
 
     /// Room for `count` more items of `size_bytes` in all, which must fit.
-    pub(super) fn push(&mut self, count: u32, size_bytes: usize) -> &mut [u8] {
+    pub(in crate::store) fn push(&mut self, count: u32, size_bytes: usize) -> &mut [u8] {
         let start = self.end;
         self.end += size_bytes;
         self.count += count;
@@ -91,7 +97,7 @@ impl Filling {
     }
 
     /// Ends the filling: header, zeros, checksum.
-    pub(super) fn seal(mut self, label: Label) -> Block {
+    pub(in crate::store) fn seal(mut self, label: Label) -> Block {
         let block = &mut self.block[..BLOCK_SIZE_BYTES];
         block[self.end..].fill(0);
         block[..BLOCK_HEADER_SIZE_BYTES].fill(0);
@@ -112,7 +118,7 @@ impl Filling {
 ///
 /// # Errors
 /// What is wrong, in a few words.
-pub(super) fn check(bytes: &[u8], label: Label, item_size_bytes: usize) -> Result<(), String> {
+pub(in crate::store) fn check(bytes: &[u8], label: Label, item_size_bytes: usize) -> Result<(), String> {
     let wrong = |what: &str| Err(format!("block {} of {:?} {}: {what}", label.block, label.kind, label.number));
     if bytes.len() < BLOCK_SIZE_BYTES {
         return wrong("short");
@@ -135,28 +141,28 @@ pub(super) fn check(bytes: &[u8], label: Label, item_size_bytes: usize) -> Resul
 }
 
 /// Items in a checked block.
-pub(super) fn item_count(bytes: &[u8]) -> u32 {
+pub(in crate::store) fn item_count(bytes: &[u8]) -> u32 {
     u32_at(bytes, 44)
 }
 
 /// The checksum of a checked block.
-pub(super) fn checksum(bytes: &[u8]) -> u32 {
+pub(in crate::store) fn checksum(bytes: &[u8]) -> u32 {
     u32_at(bytes, 4)
 }
 
 /// The bytes of item `index` in a checked block whose items are of `size_bytes`.
-pub(super) fn item(bytes: &[u8], index: usize, size_bytes: usize) -> &[u8] {
+pub(in crate::store) fn item(bytes: &[u8], index: usize, size_bytes: usize) -> &[u8] {
     let start = BLOCK_HEADER_SIZE_BYTES + index * size_bytes;
     &bytes[start..start + size_bytes]
 }
 
 /// The u32 at `at`.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(in crate::store) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 
 /// The u64 at `at`.
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(in crate::store) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 

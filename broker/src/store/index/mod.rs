@@ -9,7 +9,7 @@
 //! again. A state machine over the disk seam: it emits [`DiskOp`]s, takes [`Completion`]s, and never waits.
 
 mod background;
-mod block;
+pub(super) mod block;
 mod checkpoint;
 mod entry;
 mod flush;
