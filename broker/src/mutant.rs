@@ -71,6 +71,18 @@ pub enum Mutant {
     KeyRunNotRebuilt,
     /// The key index serves messages that retention gave up.
     KeyServedBelowTrim,
+    /// Retention lets a segment go without copying the pending messages in it.
+    OwedRecordDropped,
+    /// Retention copies a pending message whose end is already on its way to the disk.
+    SettledOwedAgain,
+    /// A timed message that is on its way to its queue is still taken for due.
+    TimerDeliveredTwice,
+    /// A timed message is delivered before its time.
+    TimerDeliveredEarly,
+    /// A half message that is being committed can be committed once more.
+    HalfCommittedTwice,
+    /// A snapshot does not say what is pending.
+    SnapshotForgetsPending,
 }
 
 impl Mutant {
@@ -108,6 +120,12 @@ impl Mutant {
         Self::SnapshotForgetsChecksum,
         Self::KeyRunNotRebuilt,
         Self::KeyServedBelowTrim,
+        Self::OwedRecordDropped,
+        Self::SettledOwedAgain,
+        Self::TimerDeliveredTwice,
+        Self::TimerDeliveredEarly,
+        Self::HalfCommittedTwice,
+        Self::SnapshotForgetsPending,
     ];
 }
 

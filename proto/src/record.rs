@@ -55,10 +55,10 @@ impl RecordKind {
     pub const TRIM: Self = Self(22);
     /// A lock of a queue was granted or released.
     pub const LOCK: Self = Self(23);
-    /// A timer was set, delivered or cancelled.
-    pub const TIMER: Self = Self(24);
-    /// A half message was committed, rolled back or checked.
-    pub const TRANSACTION: Self = Self(25);
+    /// The message before it waits for its time: a delayed or timed one, or the first half of a transaction.
+    pub const PENDING: Self = Self(24);
+    /// A waiting message waits no longer: delivered, committed, rolled back, recalled.
+    pub const SETTLED: Self = Self(25);
     /// A digest of the state that the log amounts to here.
     pub const DIGEST: Self = Self(26);
     /// Says how far the log was promised, when nothing else is to be said.
@@ -90,8 +90,8 @@ impl fmt::Debug for RecordKind {
             Self::QUEUE_FLOOR => "queue floor",
             Self::TRIM => "trim",
             Self::LOCK => "lock",
-            Self::TIMER => "timer",
-            Self::TRANSACTION => "transaction",
+            Self::PENDING => "pending",
+            Self::SETTLED => "settled",
             Self::DIGEST => "digest",
             Self::MARK => "mark",
             Self(number) => return write!(f, "kind {number}"),

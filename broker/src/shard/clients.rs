@@ -214,6 +214,13 @@ impl Clients {
         self.producers.iter().map(|(name, members)| (&**name, members))
     }
 
+    /// A producer of a group; another one each time that `turn` is another.
+    pub(super) fn producer_of(&self, group: &str, turn: u64) -> Option<ConnectionId> {
+        let members = self.producers.get(group)?;
+        let turn = usize::try_from(turn % members.len().max(1) as u64).unwrap_or(0);
+        members.keys().nth(turn).copied()
+    }
+
     /// Where a client can be reached, whatever groups it is in.
     pub(super) fn find_client(&self, id: &str) -> Option<ConnectionId> {
         self.by_id.get(id).copied()

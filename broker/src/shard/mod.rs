@@ -17,11 +17,13 @@
 //! **The way of a request**: `input` cuts frames off what was received; a dialect (`native`) decodes them; [`Shard`]
 //! carries them out (`send`, `pull`, `topics`, `offsets`, `queries`); the answer is encoded by the dialect into what may
 //! leave (`output`), or into what is held until the log is acknowledged (`gate`, `acks`), or the request waits
-//! (`waiting`) until something that it needs has happened.
+//! (`waiting`) until something that it needs has happened. What is for later (`schedule`, `transactions`) comes back by
+//! itself.
 
 mod acks;
 mod clients;
 mod connection;
+mod delay_levels;
 mod filter;
 mod gate;
 mod handles;
@@ -39,12 +41,15 @@ mod parked;
 mod pull;
 mod queries;
 mod rates;
+mod recall;
 mod remoting;
 mod request;
+mod schedule;
 mod send;
 pub mod settings;
 mod timers;
 mod topics;
+mod transactions;
 mod waiting;
 
 #[cfg(test)]
@@ -67,6 +72,7 @@ use rates::Rates;
 use request::{Rejection, Request, Response, Token};
 use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::native::SendResult;
+use schedule::Schedule;
 use send::{Draft, Scratch};
 use std::collections::BTreeMap;
 use timers::Timers;
@@ -128,6 +134,7 @@ pub struct Shard {
     started_ms: u64,
     /// Groups whose members have changed in this step.
     changed_groups: Vec<Box<str>>,
+    schedule: Schedule,
     metrics: Metrics,
     spare: Spare,
     scratch: Scratch,
@@ -171,6 +178,7 @@ impl Shard {
             record: Vec::new(),
             properties: Vec::new(),
             header_scratch: Vec::new(),
+            schedule: Schedule::default(),
             metrics: Metrics::new(),
             spare: Spare::default(),
             scratch: Scratch::default(),
@@ -190,6 +198,7 @@ impl Shard {
             }
             return;
         }
+        let receives = matches!(input, Input::Received { .. });
         match input {
             Input::Received { connection, bytes } => self.received(&now, connection, bytes, fx),
             Input::Drained { connection } => self.drained(connection, fx),
@@ -207,6 +216,10 @@ impl Shard {
             Input::Control(input) => self.control(&now, input, fx),
             Input::Stop => self.stop(&now, fx),
         }
+        if !receives {
+            self.due_work(&now);
+            self.ask_producers(fx);
+        }
         self.expire(&now, fx);
         if self.rates.is_due(now.wall_ms) {
             self.rates.sample(now.wall_ms, self.metrics.messages_appended, self.metrics.messages_pulled);
@@ -218,10 +231,13 @@ impl Shard {
             self.go_on_stopping(&now, fx);
         }
         fx.turn_wanted |= self.store.has_unissued() || self.store.cache().has_wanted();
-        fx.wake_at_boot_ns = [self.timers.wake_at_ns(), self.gate_wake_at_ns(), self.store.next_wake_boot_ns()]
-            .into_iter()
-            .flatten()
-            .min();
+        let wakes = [
+            self.timers.wake_at_ns(),
+            self.gate_wake_at_ns(),
+            self.store.next_wake_boot_ns(),
+            self.due_wake_at_ns(&now),
+        ];
+        fx.wake_at_boot_ns = wakes.into_iter().flatten().min();
     }
 
     /// Appends what may leave on `connection` to `into`, in order. The driver gives [`Input::Drained`] when all of it is

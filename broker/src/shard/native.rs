@@ -8,11 +8,12 @@ use super::connection::{Connection, Phase};
 use super::handles::Handles;
 use super::io::{CloseReason, Effects, TopicShape};
 use super::pull::Pull;
-use super::request::{Dialect, Rejection, Request, Response, STOPPING, Token};
-use super::send::{Appender, Item, NOT_OPENED, Stored};
+use super::request::{Dialect, NO_QUEUE, NOT_WRITABLE, Rejection, Request, Response, STOPPING, Token};
+use super::schedule::{Deferred, Taken, When};
+use super::send::{Appender, Item, NOT_OPENED, PERM_WRITE, Stored, check_deferred};
 use super::topics::TopicWish;
 use crate::now::Now;
-use crate::store::AckMode;
+use crate::store::{AckMode, NewMessage};
 use ringmq_proto::code::Code;
 use ringmq_proto::error::DecodeError;
 use ringmq_proto::ids::QueueId;
@@ -193,6 +194,12 @@ impl Shard {
         if self.is_stopping() {
             return Err(STOPPING);
         }
+        if send.len() == 1
+            && let Some(item) = send.items().next().filter(|item| !item.properties.is_empty())
+            && let when @ (When::Level(_) | When::At(_)) = self.when(now, item.properties, false)?
+        {
+            return self.defer_send(now, connection, &item, (when, mode), token);
+        }
         let draft = &mut self.drafts[mode as usize];
         let mut appender =
             Appender { store: &mut self.store, scratch: &mut self.scratch, draft, now: *now, peer: connection.peer };
@@ -218,8 +225,52 @@ impl Shard {
         }
         Ok(())
     }
+
+    /// Appends a message that is for later.
+    fn defer_send(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        item: &SendItem<'_>,
+        (when, mode): (When, AckMode),
+        token: Token,
+    ) -> Result<(), Rejection> {
+        let resolved = resolve(&connection.handles, item);
+        let tag_hash = check_deferred(&resolved)?;
+        let queue = resolved.queue.ok_or(NOT_OPENED)?;
+        let (topic, number) = self.store.queue_name(queue).ok_or(NO_QUEUE)?;
+        let topic = topic.to_string();
+        if self.store.queue(queue).is_none_or(|queue| queue.perm & PERM_WRITE == 0) {
+            return Err(NOT_WRITABLE);
+        }
+        let message = NewMessage {
+            flag: item.flag,
+            sys_flag: i32::from(item.sys_flag),
+            born_time_ms: item.born_time_ms,
+            born_host: connection.peer,
+            reconsume_times: 0,
+            prepared_transaction_position: 0,
+            properties: item.properties,
+            body: item.body,
+            tag_hash,
+        };
+        let deferred = Deferred { topic: &topic, number, producer_group: "", message };
+        let Taken::Stored { position, offset, .. } = self.defer(now, mode, when, &deferred)? else {
+            return Err(NO_PLACE_YET);
+        };
+        self.metrics.messages_appended += 1;
+        if !token.oneway {
+            self.drafts[mode as usize].reply_count += 1;
+            let stored = Stored { reference: resolved.reference, count: 1, offset, position };
+            let buffer = connection.held.of(mode).buffer(&mut self.spare);
+            encode_send_reply(buffer, token.id, Code::SUCCESS, &[result_of(stored)]);
+        }
+        Ok(())
+    }
 }
 
+const NO_PLACE_YET: Rejection =
+    Rejection::new(Code::SYSTEM_BUSY, "broker busy, the queues for delayed messages are being made: send again");
 const OTHER_VERSION: Rejection = Rejection::new(
     Code::VERSION_NOT_SUPPORTED,
     "this broker speaks version 1 of the native protocol: use a client that speaks it too",

@@ -19,7 +19,7 @@ use ringmq_proto::message::tag::tag_hash_of_properties;
 use ringmq_proto::record::RECORD_HEADER_SIZE_BYTES;
 
 /// RocketMQ's permission to write.
-const PERM_WRITE: u8 = 2;
+pub(super) const PERM_WRITE: u8 = 2;
 
 /// The bits of sysFlag that a producer may set.
 #[expect(clippy::cast_possible_truncation, reason = "the bits lie in the low 16")]
@@ -107,7 +107,7 @@ impl Appender<'_> {
     #[inline]
     pub(super) fn one(&mut self, item: &Item<'_>) -> Result<Stored, Rejection> {
         let queue = self.check_queue(item.queue)?;
-        let tag_hash = check(item)?;
+        let tag_hash = check(item, ALONE)?;
         let shared = Run {
             queue,
             reference: item.reference,
@@ -145,7 +145,7 @@ impl Appender<'_> {
         runs: &mut Vec<Run>,
     ) -> Result<(), Rejection> {
         for item in items {
-            let tag_hash = check(&item)?;
+            let tag_hash = check(&item, IN_A_BATCH)?;
             let same = runs.last().is_some_and(|run| {
                 run.reference == item.reference
                     && run.born_time_ms == item.born_time_ms
@@ -259,40 +259,46 @@ const PROPERTIES_TOO_LARGE: Rejection =
     Rejection::new(Code::MESSAGE_ILLEGAL, "the message properties are larger than 32767 bytes: send smaller ones");
 pub(super) const SYS_FLAG_ILLEGAL: Rejection =
     Rejection::new(Code::MESSAGE_ILLEGAL, "the message sets bits of sysFlag that a producer may not set");
-pub(super) const NOT_YET_BUILT: Rejection = Rejection::new(
+const NOT_SERVED: Rejection = Rejection::new(
     Code::MESSAGE_ILLEGAL,
-    "delayed, timed and transactional messages are not served here yet: leave out DELAY, TIMER_* and TRAN_MSG",
+    "delayed and timed messages are sent one by one, transactional ones by RocketMQ's clients: leave out DELAY, TIMER_* and TRAN_MSG",
 );
 
-/// Properties that ask for what is not built: taking them silently would promise a delay that does not happen.
-const UNSERVED_PROPERTIES: [&str; 5] =
-    [names::DELAY, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, names::TIMER_DELIVER_MS, names::TRAN_MSG];
+/// Properties that ask for what is not done: taking them silently would promise a delay that does not happen.
+const IN_A_BATCH: &[&str] =
+    &[names::TRAN_MSG, names::DELAY, names::TIMER_DELAY_SEC, names::TIMER_DELAY_MS, names::TIMER_DELIVER_MS];
+const ALONE: &[&str] = &[names::TRAN_MSG];
 
 /// What can be said without the queue: sizes, flags, properties. Gives the tag's hash.
 #[inline(always)]
-fn check(item: &Item<'_>) -> Result<i32, Rejection> {
+fn check(item: &Item<'_>, unserved: &[&str]) -> Result<i32, Rejection> {
     let plain =
         item.properties.is_empty() && item.body.len() <= BODY_SIZE_BYTES_MAX && item.sys_flag & !SYS_FLAG_ALLOWED == 0;
-    if plain { Ok(0) } else { check_closely(item) }
+    if plain { Ok(0) } else { check_closely(item, unserved) }
 }
 
-fn check_closely(item: &Item<'_>) -> Result<i32, Rejection> {
+/// Checks a message that is sent alone and for later. Gives the tag's hash.
+pub(super) fn check_deferred(item: &Item<'_>) -> Result<i32, Rejection> {
+    check(item, ALONE)
+}
+
+fn check_closely(item: &Item<'_>, unserved: &[&str]) -> Result<i32, Rejection> {
     if item.body.len() > BODY_SIZE_BYTES_MAX {
         return Err(BODY_TOO_LARGE);
     }
     if item.sys_flag & !SYS_FLAG_ALLOWED != 0 {
         return Err(SYS_FLAG_ILLEGAL);
     }
-    check_properties(item.properties)
+    check_properties(item.properties, unserved)
 }
 
-fn check_properties(properties: &[u8]) -> Result<i32, Rejection> {
+fn check_properties(properties: &[u8], unserved: &[&str]) -> Result<i32, Rejection> {
     if properties.len() > PROPERTIES_SIZE_BYTES_MAX {
         return Err(PROPERTIES_TOO_LARGE);
     }
-    let unserved = |name: &[u8]| UNSERVED_PROPERTIES.iter().any(|unserved| unserved.as_bytes() == name);
-    if Properties::new(properties).iter().any(|(name, _)| unserved(name)) {
-        return Err(NOT_YET_BUILT);
+    let is_unserved = |name: &[u8]| unserved.iter().any(|unserved| unserved.as_bytes() == name);
+    if Properties::new(properties).iter().any(|(name, _)| is_unserved(name)) {
+        return Err(NOT_SERVED);
     }
     Ok(tag_hash_of_properties(properties))
 }

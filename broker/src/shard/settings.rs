@@ -2,6 +2,8 @@
 
 use super::limits::Limits;
 
+pub use super::delay_levels::{BadDelayLevels, DelayLevels};
+
 /// Settings of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -17,6 +19,19 @@ pub struct Settings {
     pub topic_queue_count_default: u32,
     /// Other shards of this process that share topics with this one.
     pub sibling_count: u32,
+    /// How long each delay level waits. RocketMQ's `messageDelayLevel`.
+    pub delay_levels: DelayLevels,
+    /// How far away the time of a timed message may lie, in ms. RocketMQ's `timerMaxDelaySec`.
+    pub timer_max_delay_ms: u64,
+    /// Timed messages can be recalled. RocketMQ's `recallMessageEnable`, which is off there by default: here a recall
+    /// costs nobody anything who does not ask for it.
+    pub recall_messages: bool,
+    /// When the producer of an open transaction is asked for the first time, in ms. RocketMQ's `transactionTimeOut`.
+    pub transaction_timeout_ms: u64,
+    /// Time between two questions about one transaction, in ms. RocketMQ's `transactionCheckInterval`.
+    pub transaction_check_interval_ms: u64,
+    /// Questions about one transaction. When reached: it is given up. RocketMQ's `transactionCheckMax`.
+    pub transaction_check_max: u32,
     /// Seeds the hash tables.
     pub hash_seed: u64,
     /// Bounds.
@@ -39,6 +54,12 @@ impl Default for Settings {
             auto_create_topics: true,
             topic_queue_count_default: 8,
             sibling_count: 0,
+            delay_levels: DelayLevels::default(),
+            timer_max_delay_ms: 3 * 24 * 3_600_000,
+            recall_messages: true,
+            transaction_timeout_ms: 6000,
+            transaction_check_interval_ms: 30_000,
+            transaction_check_max: 15,
             hash_seed: 0,
             limits: Limits::default(),
         }

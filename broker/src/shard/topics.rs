@@ -154,6 +154,18 @@ impl Shard {
         self.append_change(now, TopicWish::ordinary(name, queue_count), false)
     }
 
+    /// Appends the record of one of the broker's own topics, unless one is on its way. Gives its version. Each shard makes
+    /// its own when it needs it: siblings are not told.
+    pub(super) fn start_system_topic(&mut self, now: &Now, name: &str, queue_count: u32) -> Result<u64, Rejection> {
+        if let Some(version) = self.changes.newest(name) {
+            return Ok(version);
+        }
+        let version = self.store.state().topic_or_tombstone(name).map_or(0, |topic| topic.record.version) + 1;
+        self.append_version(now, &TopicWish::ordinary(name, queue_count).change(false, version))?;
+        self.changes.pending.insert((name.into(), version), Pending::default());
+        Ok(version)
+    }
+
     /// Appends a change of a topic with its next version, which is returned.
     fn append_change(&mut self, now: &Now, wish: TopicWish<'_>, deleted: bool) -> Result<u64, Rejection> {
         let applied = self.store.state().topic_or_tombstone(wish.name).map_or(0, |topic| topic.record.version);

@@ -86,7 +86,31 @@ impl Store {
         queue_id: QueueId,
         message: &NewMessage<'_>,
     ) -> Result<Appended, Refusal> {
-        self.append_grouped_message(now, queue_id, message, RecordFlags::NONE, 0)
+        self.append_grouped_message(now, queue_id, message, RecordFlags::NONE, (0, false))
+    }
+
+    /// Appends a message and a state record of `state_size_bytes` that count both or none. `state` is told where the
+    /// message lies and how large its record is. `privileged`: the reserve of a full disk may be used.
+    pub(super) fn append_with_state(
+        &mut self,
+        now: Now,
+        (queue_id, message): (QueueId, &NewMessage<'_>),
+        state_size_bytes: usize,
+        privileged: bool,
+        state: impl FnOnce(&Appended, u32) -> StateRecord,
+    ) -> Result<Appended, Refusal> {
+        let size_bytes = self.message_record_len(queue_id, message)?;
+        let room = size_bytes + state_size_bytes;
+        if room > self.record_size_bytes_max() {
+            return Err(TOO_LARGE);
+        }
+        let flags = RecordFlags::MORE;
+        let appended = self.append_grouped_message(now, queue_id, message, flags, (room, privileged))?;
+        let record = state(&appended, narrow(size_bytes));
+        // Room was made for both: this one cannot be refused.
+        let end = self.append_flagged_state(&record, None, RecordFlags::CONTINUED)?.end;
+        assert_eq!(end.since(appended.position), room as u64, "a state record of another size than was said");
+        Ok(Appended { end, ..appended })
     }
 
     /// Appends messages that count all or none: one commit, joined by MORE.
@@ -108,12 +132,12 @@ impl Store {
             let flags = if index < last { continued.with(RecordFlags::MORE) } else { continued };
             // The first one makes room for all: the rest cannot be refused.
             let room = if index == 0 { total } else { 0 };
-            appended.push(self.append_grouped_message(now, *queue_id, message, flags, room)?);
+            appended.push(self.append_grouped_message(now, *queue_id, message, flags, (room, false))?);
         }
         Ok(appended)
     }
 
-    fn message_record_len(&self, queue_id: QueueId, message: &NewMessage<'_>) -> Result<usize, Refusal> {
+    pub(super) fn message_record_len(&self, queue_id: QueueId, message: &NewMessage<'_>) -> Result<usize, Refusal> {
         let queue = self.state.queues.get(queue_id).ok_or(NO_QUEUE)?;
         let topic = self.state.queues.topic_name(queue);
         let parts = parts(queue.number, queue.next_offset, topic, message, self.options.advertised);
@@ -127,7 +151,7 @@ impl Store {
         queue_id: QueueId,
         message: &NewMessage<'_>,
         flags: RecordFlags,
-        room_bytes: usize,
+        (room_bytes, privileged): (usize, bool),
     ) -> Result<Appended, Refusal> {
         self.check_role()?;
         self.check_index()?;
@@ -143,10 +167,10 @@ impl Store {
         }
         if room_bytes > size_bytes {
             self.commits
-                .make_room(room_bytes, &mut self.segments)
+                .make_room(room_bytes, privileged, &mut self.segments)
                 .map_err(|refusal| count(&mut self.metrics, refusal))?;
         }
-        let reserved = self.commits.reserve(size_bytes, false, &mut self.segments);
+        let reserved = self.commits.reserve(size_bytes, privileged, &mut self.segments);
         let Reserved { bytes, position, at } = reserved.map_err(|refusal| count(&mut self.metrics, refusal))?;
         parts.position = position;
         parts.store_time_ms = store_time_ms;
@@ -243,10 +267,18 @@ impl Store {
         record: &StateRecord,
         as_of: Option<LogPosition>,
     ) -> Result<Appended, Refusal> {
+        self.append_flagged_state(record, as_of, RecordFlags::NONE)
+    }
+
+    fn append_flagged_state(
+        &mut self,
+        record: &StateRecord,
+        as_of: Option<LogPosition>,
+        mut flags: RecordFlags,
+    ) -> Result<Appended, Refusal> {
         let mut payload = Vec::new();
-        let mut flags = RecordFlags::NONE;
         if let Some(as_of) = as_of {
-            flags = OWED;
+            flags = flags.with(OWED);
             payload.extend(as_of.get().to_le_bytes());
         }
         record.encode(&mut payload);

@@ -386,6 +386,11 @@ impl BlockCache {
         self.in_flight.len() < LOADS_IN_FLIGHT_MAX && self.in_flight_bytes < LOAD_BYTES_IN_FLIGHT_MAX
     }
 
+    /// Whether any load is in flight or wanted.
+    pub fn is_busy(&self) -> bool {
+        !(self.in_flight.is_empty() && self.demanded.is_empty() && self.ahead.is_empty())
+    }
+
     /// Whether a load of `file` is in flight: until then it must not be removed or reused.
     pub fn is_loading(&self, file: FileName) -> bool {
         self.in_flight.iter().any(|load| load.place.file == file)

@@ -227,9 +227,9 @@ impl Commits {
     ///
     /// # Errors
     /// As [`Commits::reserve`].
-    pub fn make_room(&mut self, size_bytes: usize, segments: &mut Segments) -> Result<(), Refusal> {
+    pub fn make_room(&mut self, size_bytes: usize, privileged: bool, segments: &mut Segments) -> Result<(), Refusal> {
         if self.open.as_ref().is_none_or(|open| open.used_bytes + size_bytes > open.limit_bytes) {
-            self.open_for(size_bytes, false, segments)?;
+            self.open_for(size_bytes, privileged, segments)?;
         }
         Ok(())
     }

@@ -44,6 +44,21 @@ pub const TOO_MANY_QUEUES: Refusal =
 /// 1 SYSTEM_ERROR: a quota of state.
 pub const TOO_MANY_GROUPS: Refusal =
     Refusal::new(1, "this shard holds as many consumer groups as it may: delete groups that are not used");
+/// 14 SERVICE_NOT_AVAILABLE: a quota of pending messages.
+pub const TOO_MANY_PENDING: Refusal = Refusal::new(
+    14,
+    "service not available now. This shard holds as many delayed messages as it may: send to another broker, or wait until some are delivered",
+);
+/// 14 SERVICE_NOT_AVAILABLE: a quota of open transactions.
+pub const TOO_MANY_HALVES: Refusal = Refusal::new(
+    14,
+    "service not available now. This shard holds as many open transactions as it may: end some, or send to another broker",
+);
+/// 14 SERVICE_NOT_AVAILABLE: what is pending would fill what retention leaves of the log.
+pub const PENDING_OWED: Refusal = Refusal::new(
+    14,
+    "service not available now. Delayed messages take half of what retention keeps: raise the retention limit, or send to another broker",
+);
 
 /// 1 SYSTEM_ERROR: attributes of a topic or a group, or a group's retry policy, beyond their limits.
 pub const ATTRIBUTES_TOO_LARGE: Refusal = Refusal::new(

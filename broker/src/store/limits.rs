@@ -18,6 +18,20 @@ pub const QUEUE_COUNT_MAX: usize = 4_000_000;
 /// Queues of one topic on one shard. When reached: creating a topic answers code 29.
 pub const TOPIC_QUEUE_COUNT_MAX: u32 = 65_536;
 
+/// Messages of a shard that wait for their time or for the end of their transaction. When reached: code 14 for delayed
+/// sends and half messages.
+pub const PENDING_COUNT_MAX: u64 = 1_000_000;
+
+/// Open transactions of a shard. When reached: code 14 for half messages.
+pub const PENDING_HALF_COUNT_MAX: u64 = 200_000;
+
+/// Bytes that a pending message must leave below the largest record: where it is delivered, its topic's name may be
+/// longer. When reached: code 13.
+pub const PENDING_ROOM_BYTES: usize = 512;
+
+/// Bytes of pending messages that retention copies in one slice. When reached: the next slice waits for a commit.
+pub const PENDING_COPY_BYTES_MAX: u64 = 256 << 10;
+
 /// Consumer groups of a shard. When reached: an offset commit of a new group answers code 1.
 pub const GROUP_COUNT_MAX: usize = 100_000;
 

@@ -27,6 +27,12 @@ pub struct StoreMetrics {
     pub background_failures: u64,
     /// Reads that hit damage.
     pub damaged_reads: u64,
+    /// Pending messages that retention appended again.
+    pub pending_copied: u64,
+    /// Pending messages found damaged when they were due.
+    pub pending_unreadable: u64,
+    /// Pending messages that could not be kept or delivered: damaged, or their topic is gone.
+    pub pending_lost: u64,
 }
 
 impl Default for StoreMetrics {
@@ -44,6 +50,9 @@ impl Default for StoreMetrics {
             segments_released: 0,
             background_failures: 0,
             damaged_reads: 0,
+            pending_copied: 0,
+            pending_unreadable: 0,
+            pending_lost: 0,
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod metrics;
 pub mod open;
 pub mod ops;
+pub mod pending;
 pub mod pipeline;
 pub mod positions;
 pub mod queues;
@@ -217,6 +218,12 @@ impl Store {
     #[inline]
     pub fn queue(&self, id: QueueId) -> Option<&Queue> {
         self.state.queues.get(id)
+    }
+
+    /// The topic and the number of a queue.
+    pub fn queue_name(&self, id: QueueId) -> Option<(&str, u32)> {
+        let queue = self.state.queues.get(id)?;
+        Some((std::str::from_utf8(self.state.queues.topic_name(queue)).ok()?, queue.number))
     }
 
     /// Asks for the memory of a queue some hundred nanoseconds before an append to it.

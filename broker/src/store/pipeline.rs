@@ -96,6 +96,9 @@ impl Store {
             return Ok(());
         }
         if self.cache.on_disk(&mut completion) {
+            if self.retention_is_ready() {
+                self.retention_work(now, ops);
+            }
             self.load_reads(ops);
             return Ok(());
         }
@@ -281,7 +284,7 @@ impl Store {
     /// When the store next wants a tick, in boot nanoseconds.
     pub fn next_wake_boot_ns(&self) -> Option<u64> {
         let background = &self.background;
-        let has_more = background.index_has_more || background.keys_have_more;
+        let has_more = background.index_has_more || background.keys_have_more || self.retention_wants_tick();
         let index_more = has_more.then_some(background.issued_at_ns);
         let rescan = background.rescan_due_ns;
         [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more, rescan]

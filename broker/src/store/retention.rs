@@ -2,7 +2,8 @@
 //!
 //! 1. **Choose** a segment's start P by size or age: a decision of the master, made here and written down in step 3.
 //! 2. **Pay what is owed**: every topic, group, offset and queue floor whose last record lies below P is appended again,
-//!    in slices, each with the position of the record that said it first (a newer one may be on its way).
+//!    in slices, each with the position of the record that said it first (a newer one may be on its way). Then pending
+//!    messages that lie below P are copied (`store::pending`), a slice per commit.
 //! 3. **Trim**: a record says "everything below P is gone". Applied when confirmed; min offsets follow from it.
 //! 4. **Release**, when the trim record is durable and no read of the segment is in flight: it becomes a spare.
 //!
@@ -10,6 +11,8 @@
 //! what lies below P.
 
 use super::Store;
+use super::limits::PENDING_COPY_BYTES_MAX;
+use super::pending::Paid;
 use super::state::records::StateRecord;
 use super::state::snapshot::Cursor;
 use crate::disk::DiskOp;
@@ -25,10 +28,30 @@ const WALK_STEPS: usize = 256;
 pub(super) enum RetentionRun {
     #[default]
     Idle,
-    /// Step 2 for this target.
-    Paying { target: LogPosition, cursor: Cursor },
+    /// Step 2.
+    Paying(Paying),
     /// Step 3: waits until the log is durable up to `end`.
     Trimming { end: LogPosition },
+}
+
+/// Step 2 under way.
+#[derive(Debug)]
+pub(super) struct Paying {
+    target: LogPosition,
+    cursor: Cursor,
+    /// The next slice waits until the log is written up to here.
+    slice_end: LogPosition,
+    /// The last slice found no room, or something that is not yet applied: the next one is not to be hurried.
+    stalled: bool,
+}
+
+/// What one slice has done.
+struct Slice {
+    /// Behind its last record.
+    end: LogPosition,
+    copied_bytes: u64,
+    /// The last pending message that is paid.
+    paid_to: Option<LogPosition>,
 }
 
 impl Store {
@@ -39,7 +62,8 @@ impl Store {
         }
         if let Some(target) = self.retention_target(now) {
             let cursor = if mutant::active(Mutant::RetentionDropsOwed) { Cursor::Done } else { Cursor::start() };
-            self.retention = RetentionRun::Paying { target, cursor };
+            self.retention =
+                RetentionRun::Paying(Paying { target, cursor, slice_end: LogPosition::ZERO, stalled: false });
         }
     }
 
@@ -80,17 +104,32 @@ impl Store {
     pub(super) fn retention_work(&mut self, now: Now, ops: &mut Vec<DiskOp>) {
         match std::mem::take(&mut self.retention) {
             RetentionRun::Idle => {}
-            RetentionRun::Paying { target, cursor } => self.retention = self.pay(now, target, cursor),
+            RetentionRun::Paying(paying) if self.positions.written() >= paying.slice_end => {
+                self.retention = self.pay(now, paying);
+            }
             RetentionRun::Trimming { end } if self.positions.durable() >= end => {}
-            waiting @ RetentionRun::Trimming { .. } => self.retention = waiting,
+            waiting => self.retention = waiting,
         }
         self.release_segments(ops);
     }
 
-    fn pay(&mut self, _now: Now, target: LogPosition, mut cursor: Cursor) -> RetentionRun {
+    /// A slice may be paid now.
+    pub(super) fn retention_is_ready(&self) -> bool {
+        matches!(&self.retention, RetentionRun::Paying(paying) if self.positions.written() >= paying.slice_end)
+    }
+
+    /// A slice may be paid now, and nothing else will say so.
+    pub(super) fn retention_wants_tick(&self) -> bool {
+        let stalled = matches!(&self.retention, RetentionRun::Paying(paying) if paying.stalled);
+        self.retention_is_ready() && !stalled && !self.cache.is_busy()
+    }
+
+    fn pay(&mut self, now: Now, Paying { target, mut cursor, .. }: Paying) -> RetentionRun {
         let before = cursor.clone();
         let mut owed = Vec::new();
         self.state.walk(&mut cursor, WALK_STEPS, target, |position, record| owed.push((position, record)));
+        let mut slice = Slice { end: LogPosition::ZERO, copied_bytes: 0, paid_to: None };
+        let mut stalled = false;
         for (position, mut record) in owed {
             if let StateRecord::Floor { queue, next_offset } = &mut record
                 && let Some(queue) = self.state.queues.get(*queue)
@@ -98,17 +137,39 @@ impl Store {
                 // Messages that are on their way lie before this record: where it stands, they are counted.
                 *next_offset = queue.next_offset;
             }
-            if self.append_state(&record, Some(position)).is_err() {
-                // No room now: this slice is paid again later, which does no harm.
-                return RetentionRun::Paying { target, cursor: before };
+            let paid = match record {
+                StateRecord::Pending(entry) => self.pay_slice(now, entry.origin, target, &mut slice),
+                record => self.append_state(&record, Some(position)).map(|appended| slice.end = appended.end).is_ok(),
+            };
+            if !paid {
+                // Small state of this slice is paid again later, which does no harm.
+                stalled = slice.copied_bytes < PENDING_COPY_BYTES_MAX;
+                cursor = slice.paid_to.map_or(before, Cursor::Pending);
+                return RetentionRun::Paying(Paying { target, cursor, slice_end: slice.end, stalled });
             }
         }
-        if cursor != Cursor::Done {
-            return RetentionRun::Paying { target, cursor };
+        if cursor == Cursor::Done {
+            match self.append_state(&StateRecord::Trim { position: target }, None) {
+                Ok(appended) => return RetentionRun::Trimming { end: appended.end },
+                Err(_) => stalled = true,
+            }
         }
-        match self.append_state(&StateRecord::Trim { position: target }, None) {
-            Ok(appended) => RetentionRun::Trimming { end: appended.end },
-            Err(_) => RetentionRun::Paying { target, cursor },
+        RetentionRun::Paying(Paying { target, cursor, slice_end: slice.end, stalled })
+    }
+
+    /// Pays for a pending message; false when the slice ends before it.
+    fn pay_slice(&mut self, now: Now, origin: LogPosition, target: LogPosition, slice: &mut Slice) -> bool {
+        if slice.copied_bytes >= PENDING_COPY_BYTES_MAX {
+            return false;
+        }
+        match self.pay_pending(now, origin, target) {
+            Ok(Paid::Yes { end, bytes }) => {
+                slice.end = slice.end.max(end);
+                slice.copied_bytes += bytes;
+                slice.paid_to = Some(origin);
+                true
+            }
+            Ok(Paid::NotYet) | Err(_) => false,
         }
     }
 

@@ -32,6 +32,18 @@ pub mod names {
     pub const TIMER_DELAY_MS: &str = "TIMER_DELAY_MS";
     /// When to deliver, in ms since 1970.
     pub const TIMER_DELIVER_MS: &str = "TIMER_DELIVER_MS";
+    /// When a timed message is to be delivered: the broker's own note of it.
+    pub const TIMER_OUT_MS: &str = "TIMER_OUT_MS";
+    /// When the broker took a timed message.
+    pub const TIMER_ENQUEUE_MS: &str = "TIMER_ENQUEUE_MS";
+    /// When the broker delivered a timed message.
+    pub const TIMER_DEQUEUE_MS: &str = "TIMER_DEQUEUE_MS";
+    /// Asks to cancel the timed message with this unique key.
+    pub const TIMER_DEL_UNIQKEY: &str = "TIMER_DEL_UNIQKEY";
+    /// How often the producer of a half message was asked.
+    pub const TRANSACTION_CHECK_TIMES: &str = "TRANSACTION_CHECK_TIMES";
+    /// Seconds before the producer of a half message is asked for the first time.
+    pub const CHECK_IMMUNITY_TIME_IN_SECONDS: &str = "CHECK_IMMUNITY_TIME_IN_SECONDS";
     /// The topic that a message to be retried came from.
     pub const RETRY_TOPIC: &str = "RETRY_TOPIC";
     /// How often the client says that consumption failed.

@@ -6,6 +6,7 @@
 mod admin;
 pub(super) mod answer;
 mod consumers;
+mod later;
 mod messages;
 mod offsets;
 mod outgoing;
@@ -167,6 +168,8 @@ impl Shard {
             }
             code::SEARCH_OFFSET_BY_TIMESTAMP => self.search_by_time(now, connection, call),
             code::QUERY_MESSAGE => self.query_message(now, connection, call),
+            code::END_TRANSACTION => self.remoting_end_transaction(now, connection, call),
+            code::RECALL_MESSAGE => self.recall_message(now, connection, call),
             code::VIEW_MESSAGE_BY_ID => self.view_message(now, connection, call),
             unknown => {
                 if let Some(handled) = self.administrate(now, connection, call) {

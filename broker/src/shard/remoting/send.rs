@@ -7,7 +7,7 @@ use super::super::Shard;
 use super::super::connection::Connection;
 use super::super::io::Effects;
 use super::super::request::{Dialect, NOT_WRITABLE, Rejection, STOPPING, Token};
-use super::super::send::{Appender, Item, NOT_YET_BUILT, SYS_FLAG_ILLEGAL};
+use super::super::send::{Appender, Item, SYS_FLAG_ILLEGAL};
 use super::super::topics::queue_count;
 use super::Handled;
 use super::Stop;
@@ -41,21 +41,21 @@ pub(in crate::shard) const REGION: &str = "DefaultRegion";
 
 /// Where a send goes.
 #[derive(Clone, Copy)]
-struct Target {
-    queue: QueueId,
-    number: u32,
+pub(super) struct Target {
+    pub(super) queue: QueueId,
+    pub(super) number: u32,
 }
 
 /// What a message's properties ask of the broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wishes {
-    tag_hash: i32,
+pub(super) struct Wishes {
+    pub(super) tag_hash: i32,
     /// The answer need not wait for the flush.
-    no_wait: bool,
+    pub(super) no_wait: bool,
     /// To be delivered later.
-    later: bool,
+    pub(super) later: bool,
     /// The first half of a transaction.
-    half: bool,
+    pub(super) half: bool,
 }
 
 impl Shard {
@@ -119,7 +119,11 @@ impl Shard {
             body,
             tag_hash: wishes.tag_hash,
         };
-        let result = self.send_one(now, connection, token, &message, target, wishes);
+        let result = if wishes.later || wishes.half {
+            self.send_later(now, connection, token, (send, target, wishes), message)
+        } else {
+            self.send_one(now, connection, token, &message, target, wishes)
+        };
         self.properties = properties;
         result
     }
@@ -161,7 +165,7 @@ impl Shard {
         (template.record.perm & PERM_INHERIT != 0).then(|| wanted.min(template.record.write_queue_count).max(1))
     }
 
-    fn send_one(
+    pub(super) fn send_one(
         &mut self,
         now: &Now,
         connection: &mut Connection,
@@ -174,28 +178,26 @@ impl Shard {
         if message.sys_flag & !sys_flag::PRODUCER_BITS != 0 {
             return Err(SYS_FLAG_ILLEGAL.into());
         }
-        if wishes.later || wishes.half {
-            return Err(NOT_YET_BUILT.into());
-        }
         let mode = if wishes.no_wait { AckMode::Written } else { AckMode::Promised };
         let appended = self.store.append_message(*now, target.queue, message)?;
         self.drafts[mode as usize].add(&appended);
         self.metrics.messages_appended += 1;
         let id = OffsetId { store_host: self.store.options().advertised, position: appended.position };
         let unique_id = Properties::new(message.properties).get_str(names::UNIQ_KEY);
-        self.answer_send(connection, token, mode, &[id], (target.number, appended.first_offset), unique_id);
+        let place = (target.number, appended.first_offset);
+        self.answer_send(connection, token, mode, &[id], place, (unique_id, None));
         Ok(())
     }
 
     /// Puts the answer of a send where it waits for the log.
-    fn answer_send(
+    pub(super) fn answer_send(
         &mut self,
         connection: &mut Connection,
         token: Token,
         mode: AckMode,
         offset_ids: &[OffsetId],
         (queue, offset): (u32, QueueOffset),
-        transaction_id: Option<&str>,
+        (transaction_id, recall_handle): (Option<&str>, Option<&str>),
     ) {
         let Dialect::Remoting(serialize_type) = token.dialect else { return };
         if token.oneway {
@@ -211,7 +213,7 @@ impl Shard {
             trace_on: true,
             region: REGION,
             batch_uniq_id: None,
-            recall_handle: None,
+            recall_handle,
             remark: "",
         };
         let held = connection.held.of(mode).buffer(&mut self.spare);
@@ -268,7 +270,7 @@ impl Shard {
                 position = position.plus(batch_entry_len(item.properties.len(), item.body.len()) as u64);
             }
         }
-        self.answer_send(connection, token, mode, &ids, first, None);
+        self.answer_send(connection, token, mode, &ids, first, (None, None));
         Ok(())
     }
 
@@ -285,7 +287,9 @@ impl Shard {
                     }
                 }
                 b"TAGS" => wishes.tag_hash = std::str::from_utf8(value).map_or(0, tag_hash),
-                b"DELAY" | b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" => wishes.later = true,
+                b"DELAY" | b"TIMER_DELAY_SEC" | b"TIMER_DELAY_MS" | b"TIMER_DELIVER_MS" | b"TIMER_DEL_UNIQKEY" => {
+                    wishes.later = true;
+                }
                 b"TRAN_MSG" => wishes.half = value.eq_ignore_ascii_case(b"true"),
                 b"POP_CK" | b"CLUSTER" | b"MSG_REGION" | b"TRACE_ON" => continue,
                 _ if name.starts_with(TRANSIENT_PREFIX) => continue,
@@ -316,7 +320,7 @@ fn is_forbidden(topic: &str) -> bool {
     matches!(topic.as_bytes().first(), Some(b'S' | b'R' | b'T' | b'O')) && FORBIDDEN.contains(&topic)
 }
 
-fn check_sizes(properties_size: usize, body_size: usize) -> Result<(), Rejection> {
+pub(super) fn check_sizes(properties_size: usize, body_size: usize) -> Result<(), Rejection> {
     if body_size > BODY_SIZE_BYTES_MAX || properties_size > PROPERTIES_SIZE_BYTES_MAX {
         return Err(TOO_LARGE);
     }

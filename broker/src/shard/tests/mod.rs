@@ -3,6 +3,7 @@
 mod administration;
 mod bad_input;
 mod bounds;
+mod later;
 mod offsets;
 mod pulls;
 mod remoting;

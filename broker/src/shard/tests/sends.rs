@@ -111,11 +111,12 @@ fn refused_send_leaves_nothing_behind() {
     let client = world.connect();
     let handle = world.open_queue(client, "a", 0).handle;
     let delayed = SendItem { properties: b"DELAY\x013", ..item(handle, b"later") };
+    let half = SendItem { properties: b"TRAN_MSG\x01true", ..item(handle, b"half") };
     for (id, items, code) in [
         (1, vec![item(handle, b"good"), item(99, b"bad")], Code::INVALID_PARAMETER),
         (2, vec![item(99, b"bad")], Code::INVALID_PARAMETER),
         (3, vec![item(handle, b"good"), delayed], Code::MESSAGE_ILLEGAL),
-        (4, vec![delayed], Code::MESSAGE_ILLEGAL),
+        (4, vec![half], Code::MESSAGE_ILLEGAL),
     ] {
         world.give(client, &send(id, FrameFlags::NONE, &items));
         world.settle();

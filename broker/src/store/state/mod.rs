@@ -18,6 +18,7 @@ use super::error::{NO_QUEUE, Refusal, TOO_MANY_QUEUES};
 use super::limits::QUEUE_COUNT_MAX;
 use super::queues::{NamePlace, Queue, Queues};
 use crate::mutant::{self, Mutant};
+use crate::store::pending::table::PendingTable;
 use attributes::Attributes;
 use groups::Groups;
 use records::{GroupRecord, QueueRange, StateRecord, TopicRecord};
@@ -116,6 +117,8 @@ pub struct State {
     trim: LogPosition,
     /// Ids below were given to a record, applied or not.
     next_queue_id: u32,
+    /// Messages that wait for their time.
+    pub(super) pending: PendingTable,
     pending_topics: BTreeMap<Box<str>, TopicRecord>,
     /// Queues that a deletion took since the last call of [`State::drain_removed`].
     removed: Vec<QueueId>,
@@ -212,6 +215,8 @@ impl State {
                 self.pending_topics.insert(topic.name.as_str().into(), topic.clone());
             }
             StateRecord::Group(group) => self.groups.note_pending(group),
+            StateRecord::Pending(pending) => self.pending.note_pending(pending),
+            StateRecord::Settled(settled) => self.pending.note_settled(settled),
             _ => {}
         }
     }
@@ -265,6 +270,8 @@ impl State {
                 self.apply_messages(queue, position, next_offset, 0);
             }
             StateRecord::Trim { position } => self.trim = self.trim.max(position),
+            StateRecord::Pending(pending) => self.pending.apply_pending(pending),
+            StateRecord::Settled(settled) => self.pending.apply_settled(&settled),
         }
     }
 
@@ -403,6 +410,7 @@ impl State {
             hasher.update(&queue.visible_offset.get().to_le_bytes());
         }
         hasher.update(&self.trim.get().to_le_bytes());
+        hasher.update(&self.pending.digest().to_le_bytes());
         hasher.finalize()
     }
 }

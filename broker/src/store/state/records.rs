@@ -12,10 +12,12 @@
 //! offset (20)  group id u32 | zero u32 | offset u64
 //! floor  (21)  next offset u64
 //! trim   (22)  position u64
+//! pending (24) and settled (25): see `store::pending::record`
 //! ```
 
 use super::attributes::Attributes;
 use super::reader::{Reader, encode_text};
+use crate::store::pending::{Pending, Settled};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::record::RecordKind;
 
@@ -58,6 +60,10 @@ pub enum StateRecord {
         /// Start of the first retained segment.
         position: LogPosition,
     },
+    /// A message waits.
+    Pending(Pending),
+    /// A message waits no longer.
+    Settled(Settled),
 }
 
 /// A topic.
@@ -101,6 +107,8 @@ impl StateRecord {
             Self::Offset { .. } => RecordKind::CONSUME_OFFSET,
             Self::Floor { .. } => RecordKind::QUEUE_FLOOR,
             Self::Trim { .. } => RecordKind::TRIM,
+            Self::Pending(_) => RecordKind::PENDING,
+            Self::Settled(_) => RecordKind::SETTLED,
         }
     }
 
@@ -108,6 +116,7 @@ impl StateRecord {
     pub fn queue_id(&self) -> QueueId {
         match self {
             Self::Offset { queue, .. } | Self::Floor { queue, .. } => *queue,
+            Self::Pending(pending) => pending.queue,
             _ => QueueId::ZERO,
         }
     }
@@ -124,6 +133,8 @@ impl StateRecord {
             }
             Self::Floor { next_offset, .. } => out.extend(next_offset.get().to_le_bytes()),
             Self::Trim { position } => out.extend(position.get().to_le_bytes()),
+            Self::Pending(pending) => pending.encode(out),
+            Self::Settled(settled) => settled.encode(out),
         }
     }
 
@@ -141,6 +152,8 @@ impl StateRecord {
                 decode_u64(reader).map(|next| Self::Floor { queue: queue_id, next_offset: QueueOffset::new(next) })
             }
             RecordKind::TRIM => decode_u64(reader).map(|position| Self::Trim { position: LogPosition::new(position) }),
+            RecordKind::PENDING => Pending::decode(queue_id, payload).map(Self::Pending),
+            RecordKind::SETTLED => Settled::decode(payload).map(Self::Settled),
             _ => return Ok(None),
         };
         record.map(Some).ok_or(MalformedState { kind })

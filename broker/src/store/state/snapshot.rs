@@ -21,6 +21,8 @@ pub enum Cursor {
     Offsets(String, QueueId),
     /// At the first queue from this id on.
     Queues(QueueId),
+    /// At the first pending message whose origin is greater.
+    Pending(LogPosition),
     /// Through.
     Done,
 }
@@ -48,6 +50,7 @@ impl State {
                 Cursor::Groups(after) => self.walk_group(after, below, &mut out),
                 Cursor::Offsets(name, from) => self.walk_offset(name, *from, below, &mut out),
                 Cursor::Queues(from) => self.walk_queue(*from, below, &mut out),
+                Cursor::Pending(after) => self.walk_pending(*after, below, &mut out),
                 Cursor::Done => return,
             };
         }
@@ -93,10 +96,29 @@ impl State {
     }
 
     fn walk_queue(&self, from: QueueId, below: LogPosition, out: &mut impl FnMut(LogPosition, StateRecord)) -> Cursor {
-        let Some((id, queue)) = self.queues.next_from(from) else { return Cursor::Done };
+        let pending = Cursor::Pending(LogPosition::ZERO);
+        let Some((id, queue)) = self.queues.next_from(from) else { return pending };
         if queue.visible_offset.get() > 0 && queue.last_position < below {
             out(queue.last_position, StateRecord::Floor { queue: id, next_offset: queue.visible_offset });
         }
-        id.get().checked_add(1).map_or(Cursor::Done, |next| Cursor::Queues(QueueId::new(next)))
+        id.get().checked_add(1).map_or(pending, |next| Cursor::Queues(QueueId::new(next)))
+    }
+
+    fn walk_pending(
+        &self,
+        after: LogPosition,
+        below: LogPosition,
+        out: &mut impl FnMut(LogPosition, StateRecord),
+    ) -> Cursor {
+        // A message never lies below its origin: from here on all lie above.
+        let next = self.pending.after(after).next().filter(|entry| entry.origin < below);
+        let Some(entry) = next else { return Cursor::Done };
+        if entry.position < below {
+            let forgotten = below.get() == u64::MAX && mutant::active(Mutant::SnapshotForgetsPending);
+            if !forgotten {
+                out(entry.position, StateRecord::Pending(*entry));
+            }
+        }
+        Cursor::Pending(entry.origin)
     }
 }

@@ -1,0 +1,72 @@
+//! Reading pending messages: when they are due, and their bytes.
+
+use super::record::{PENDING_RECORD_SIZE_BYTES, Pending, PendingKind};
+use super::table::PendingCounts;
+use crate::store::Store;
+use crate::store::read::{Bytes, Grain};
+use ringmq_proto::record::RecordView;
+
+/// What reading a pending message found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PendingRead {
+    /// The stored message, in RocketMQ's layout.
+    Found(Vec<u8>),
+    /// Blocks are being loaded.
+    NotYet,
+    /// It was promised and cannot be read. It is left alone until the next start.
+    Damaged(String),
+}
+
+impl Store {
+    /// Adds pending messages that are due at `now_ms` (wall clock) to `out`, the longest due first, `max` at most. Those for
+    /// which something is under way are left out.
+    pub fn due(&mut self, now_ms: u64, max: usize, out: &mut Vec<Pending>) {
+        self.state.pending.due(now_ms, max, out);
+    }
+
+    /// When the next pending message is due, in wall-clock ms.
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.state.pending.next_due_ms()
+    }
+
+    /// How many messages are pending, by kind.
+    pub fn pending_counts(&self) -> PendingCounts {
+        self.state.pending.counts()
+    }
+
+    /// The message of an entry. It and its PENDING record lie side by side, and are both checked.
+    pub fn pending_message(&mut self, entry: &Pending) -> PendingRead {
+        // Messages of a delay level are due in the order in which they lie.
+        let grain = if entry.kind == PendingKind::Delay { Grain::Large } else { Grain::Small };
+        self.read_pending(entry, grain)
+    }
+
+    pub(super) fn read_pending(&mut self, entry: &Pending, grain: Grain) -> PendingRead {
+        let message_bytes = entry.size_bytes as usize;
+        let mut bytes = Vec::new();
+        let read = self.cold_bytes(entry.position, message_bytes + PENDING_RECORD_SIZE_BYTES, grain, &mut bytes);
+        let why = match read {
+            Bytes::Ready => {
+                let log_id = self.identity.log_id;
+                let whole = RecordView::decode(&bytes).is_ok_and(|(message, rest)| {
+                    let second = entry.position.plus(u64::from(message.header.length));
+                    message.is_whole(log_id, entry.position)
+                        && message.header.length == entry.size_bytes
+                        && RecordView::decode(rest).is_ok_and(|(pending, _)| pending.is_whole(log_id, second))
+                });
+                if whole {
+                    bytes.truncate(message_bytes);
+                    bytes.drain(..ringmq_proto::record::RECORD_HEADER_SIZE_BYTES);
+                    return PendingRead::Found(bytes);
+                }
+                format!("the pending message at {} does not match its checksum", entry.position)
+            }
+            Bytes::NotYet => return PendingRead::NotYet,
+            Bytes::Damaged(why) => why,
+        };
+        if self.state.pending.note_unreadable(entry.origin) {
+            self.metrics.pending_unreadable += 1;
+        }
+        PendingRead::Damaged(why)
+    }
+}
