@@ -16,6 +16,7 @@
 //! waiting itself with a time (`idle`).
 
 mod files;
+mod flush;
 pub mod handover;
 mod idle;
 mod make;
@@ -162,12 +163,12 @@ impl RingDisk {
 
     /// Takes an operation. It starts with the next [`RingDisk::enter`].
     pub fn submit(&mut self, shard: ShardSlot, op: DiskOp) {
-        let flush = match &op.kind {
-            DiskOpKind::Write { file, sync: true, .. } => Some(self.shards[shard.0].flush_of(file.directory())),
-            _ => None,
+        let (flush, chosen) = match &op.kind {
+            DiskOpKind::Write { file, sync: true, .. } => self.shards[shard.0].choose_flush(file.directory()),
+            _ => (None, None),
         };
         let work = Work::of(op.kind, flush, &self.pool);
-        let index = self.insert(Op::new(shard, op.id, work));
+        let index = self.insert(Op::new(shard, op.id, work).chosen(chosen));
         self.start(index);
     }
 
@@ -358,7 +359,12 @@ impl RingDisk {
                     self.finish(waiting, Err(error.clone()));
                 }
             }
-            Step::Done(result) => self.finish(index, result),
+            Step::Done(result) => {
+                if let Some(chosen) = op.chosen {
+                    table.flush_ended(chosen);
+                }
+                self.finish(index, result);
+            }
         }
     }
 

@@ -23,6 +23,9 @@ use crate::shard::io::{Chunk, CloseReason, ConnectionId, ControlOutput, Effects,
 /// Pieces given to the kernel in one call. More go with the next.
 const SLICES_MAX: usize = 64;
 
+/// Connections sent to between two looks at the ring.
+const SENDS_PER_LOOK: usize = 16;
+
 /// A connection's socket, as the plane has it.
 pub trait Socket {
     /// Sends without waiting.
@@ -246,8 +249,11 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
         loop {
             self.start_disk(ring);
             let mut output = mem::take(&mut self.effects.output);
-            for connection in output.drain(..) {
+            for (number, connection) in output.drain(..).enumerate() {
                 self.take_and_send(connection);
+                if number % SENDS_PER_LOOK == SENDS_PER_LOOK - 1 {
+                    self.look(ring);
+                }
             }
             self.effects.output = output;
             self.close_and_pause();
@@ -277,6 +283,13 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
         if !self.effects.output.is_empty()
             && let Err(error) = ring.enter()
         {
+            self.effects.fatal = Some(Fatal(format!("the disk ring failed: {error}")));
+        }
+    }
+
+    /// What the kernel has done of an operation may need the ring's thread to go on: a flush that follows a write.
+    fn look(&mut self, ring: &mut RingDisk) {
+        if let Err(error) = ring.look() {
             self.effects.fatal = Some(Fatal(format!("the disk ring failed: {error}")));
         }
     }

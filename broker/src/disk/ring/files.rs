@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::flush::{Chosen, FlushChooser};
 use super::op::{Work, name_of};
 use crate::disk::probe::{DeviceProbe, FlushMethod, ProbeError, probe_directory};
 use crate::disk::{Directory, DiskError, DiskErrorKind, FileName};
@@ -78,6 +79,8 @@ pub(super) struct FileTable {
     directories: [DirectoryHandle; Directory::ALL.len()],
     alignment_bytes: u32,
     access: Access,
+    /// Of the log, where its device has a cache and nobody has chosen.
+    chooser: Option<FlushChooser>,
     files: HashMap<FileName, Entry, foldhash::fast::FixedState>,
     uses: u64,
 }
@@ -127,7 +130,10 @@ impl FileTable {
         let [root, log, index, snapshot, quarantine] = Directory::ALL;
         let directories =
             [open_one(root)?, open_one(log)?, open_one(index)?, open_one(snapshot)?, open_one(quarantine)?];
-        Ok(Self { directories, alignment_bytes, access, files: HashMap::default(), uses: 0 })
+        let is_open = access == Access::Serve && flush.is_none();
+        let chooser = (is_open && directories[1].flush == FlushMethod::LinkedSync)
+            .then(|| FlushChooser::new(FlushMethod::LinkedSync));
+        Ok(Self { directories, alignment_bytes, access, chooser, files: HashMap::default(), uses: 0 })
     }
 
     pub(super) fn alignment_bytes(&self) -> u32 {
@@ -136,6 +142,24 @@ impl FileTable {
 
     pub(super) fn flush_of(&self, directory: Directory) -> FlushMethod {
         self.handle(directory).flush
+    }
+
+    /// How the next write into `directory` becomes durable, and what to tell [`Self::flush_ended`] when it is.
+    pub(super) fn choose_flush(&mut self, directory: Directory) -> (Option<FlushMethod>, Option<Chosen>) {
+        match &mut self.chooser {
+            Some(chooser) if directory == Directory::Log => {
+                let (method, chosen) = chooser.choose();
+                (Some(method), Some(chosen))
+            }
+            _ => (Some(self.flush_of(directory)), None),
+        }
+    }
+
+    /// A write whose flush was chosen is durable, or has failed.
+    pub(super) fn flush_ended(&mut self, chosen: Chosen) {
+        if let Some(chooser) = &mut self.chooser {
+            chooser.ended(chosen);
+        }
     }
 
     pub(super) fn directory(&self, directory: Directory) -> BorrowedFd<'_> {

@@ -14,6 +14,7 @@ use io_uring::{opcode, squeue, types};
 
 use super::ShardSlot;
 use super::files::FileTable;
+use super::flush::Chosen;
 use crate::disk::probe::FlushMethod;
 use crate::disk::{
     Block, BlockMut, BlockPool, Directory, DiskDone, DiskError, DiskErrorKind, DiskOpKind, FileName, OpId,
@@ -30,6 +31,8 @@ pub(super) struct Op {
     /// Answers of this stage that are still to come.
     pub(super) parts_due: usize,
     results: [i32; 2],
+    /// A write whose way of flushing is measured.
+    pub(super) chosen: Option<Chosen>,
 }
 
 /// What an operation does, with everything that the kernel may touch meanwhile.
@@ -218,7 +221,12 @@ pub(super) fn name_of(file: FileName) -> CString {
 
 impl Op {
     pub(super) fn new(shard: ShardSlot, id: OpId, work: Work) -> Self {
-        Self { shard, id, work, parts_due: 0, results: [0; 2] }
+        Self { shard, id, work, parts_due: 0, results: [0; 2], chosen: None }
+    }
+
+    /// With how its flush was chosen.
+    pub(super) fn chosen(self, chosen: Option<Chosen>) -> Self {
+        Self { chosen, ..self }
     }
 
     /// The entries of the present stage. They hold addresses of memory that this operation owns.

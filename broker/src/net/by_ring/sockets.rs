@@ -18,6 +18,9 @@ use crate::shard::io::ConnectionId;
 /// Bytes received before turns, time and messages have theirs: about as much as one commit holds.
 pub(super) const PASS_BYTES_MAX: usize = 1 << 20;
 
+/// Sockets served between two looks at the ring.
+const SERVED_PER_LOOK: usize = 16;
+
 /// Connections accepted from a listener before others have their turn.
 const ACCEPTS_MAX: usize = 64;
 
@@ -124,6 +127,10 @@ impl<M: StepMachine> Plane<M> {
         while received_bytes < PASS_BYTES_MAX && done < ready.len() && result.is_ok() {
             result = self.serve_one(ready[done]).map(|count| received_bytes += count);
             done += 1;
+            if done % SERVED_PER_LOOK == 0 && result.is_ok() {
+                // A flush that follows a write needs this thread to go on.
+                result = self.ring.look();
+            }
         }
         ready.drain(..done);
         let is_full = !ready.is_empty();
