@@ -45,14 +45,14 @@ def _java(version, main_class="interop.Main", properties=()):
     generation = "4.9" if version.startswith("4.") else "5.x"
 
     def prepare(_client):
-        class_path = build.compile_java(f"client-{version}", ["java/src", f"java/src-{generation}"],
+        class_path = build.compile_java(f"client-{version}", ["java/common", "java/src", f"java/src-{generation}"],
                                         build.fetch_jars(f"client-{version}"))
         return [*JAVA, "-Duser.home=@HOME@", *properties, "-cp", class_path, main_class]
     return prepare
 
 
 def _spring(_client):
-    class_path = build.compile_java("spring-2.2.3", ["spring/src"], build.fetch_jars("spring-2.2.3"))
+    class_path = build.compile_java("spring-2.2.3", ["java/common", "spring/src"], build.fetch_jars("spring-2.2.3"))
     return [*JAVA, "-Duser.home=@HOME@", "-cp", class_path, "interop.spring.Main"]
 
 

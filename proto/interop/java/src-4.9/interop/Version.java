@@ -8,7 +8,7 @@ import org.apache.rocketmq.common.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** What is named otherwise in 4.9 than in 5.x. */
-final class Version {
+public final class Version {
     static final boolean CAN_REQUEST = true;
 
     private Version() {
@@ -22,7 +22,7 @@ final class Version {
         consumer.setMessageModel(MessageModel.BROADCASTING);
     }
 
-    static DefaultMQProducer tracingProducer(String group) {
+    public static DefaultMQProducer tracingProducer(String group) {
         return new DefaultMQProducer(group, true);
     }
 

@@ -9,7 +9,7 @@ import org.apache.rocketmq.remoting.protocol.heartbeat.MessageModel;
 import org.apache.rocketmq.tools.admin.DefaultMQAdminExt;
 
 /** What is named otherwise in 5.x than in 4.9, and what 5.x has besides. */
-final class Version {
+public final class Version {
     /** `request()` of 5.3.1 to 5.3.3 fails with any broker. */
     static final boolean CAN_REQUEST = MQVersion.CURRENT_VERSION > MQVersion.Version.V5_3_3.ordinal();
 
@@ -24,7 +24,7 @@ final class Version {
         consumer.setMessageModel(MessageModel.BROADCASTING);
     }
 
-    static DefaultMQProducer tracingProducer(String group) {
+    public static DefaultMQProducer tracingProducer(String group) {
         DefaultMQProducer producer = new DefaultMQProducer(group);
         producer.setEnableTrace(true);
         return producer;

@@ -131,10 +131,11 @@ final class Transactions {
         Inbox inbox = new Inbox();
         scene.consume(scene.group(), topic, "*", inbox);
         TransactionMQProducer producer = producer(scene, verdicts);
-        TransactionSendResult result = sendHalf(producer, topic, "never decided");
+        String undecided = scene.name("undecided");
+        TransactionSendResult result = sendHalf(producer, topic, undecided);
         // transactionCheckMax is 3 here.
         Check.await("three checks", 40, () -> verdicts.checks.size() >= 3);
-        MessageExt kept = scene.find("TRANS_CHECK_MAX_TIME_TOPIC", "never decided", 20);
+        MessageExt kept = scene.find("TRANS_CHECK_MAX_TIME_TOPIC", undecided, 20);
         Check.equal("unique id", result.getMsgId(), kept.getMsgId());
         Check.that("expected at most 4 checks, got " + verdicts.checks.size(), verdicts.checks.size() <= 4);
         send(producer, message(topic, "end"));
