@@ -3,7 +3,8 @@
 A client's program gets `--namesrv`, `--suite`, `--against` and perhaps `--only`, and writes one JSON object a line:
 
     {"case": NAME, "outcome": "passed" | "failed" | "skipped", "seconds": S, "detail": TEXT}
-    {"ask": "stop broker-b"}            answered on its standard input by a line: "done", or what went wrong
+    {"ask": "stop broker-b"}            answered on its standard input by a line: "done", or what went wrong;
+                                        also kill, start, and reset GROUP TOPIC MILLISECONDS
 
 Suites: `main` needs one broker; `cluster` needs `broker-a` and `broker-b`, and stops and starts the second; `shards` needs a
 broker of four shards.
@@ -37,7 +38,7 @@ class Client:
     def command_for(self, suite, cluster, against, only, directory):
         own = [part.replace("@HOME@", str(directory)) for part in map(str, self.command)]
         command = [*own, "--namesrv", cluster.namesrv, "--suite", suite, "--against", against,
-                   "--client", self.name, *self.options]
+                   "--client", self.name, "--masters", ",".join(cluster.masters()), *self.options]
         return command + (["--only", ",".join(only)] if only else [])
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .ports import free_block
-from .process import Child, wait_until
-from .remoting import has_route, registered_masters
+from .process import Child, Hopeless, wait_until
+from .remoting import INVOKE_BROKER_TO_RESET_OFFSET, call, has_route, registered_masters
 
 HOST = "127.0.0.1"
 
@@ -95,6 +95,16 @@ class Cluster:
         """Ends one in an orderly way (SIGTERM) or not (SIGKILL); returns when the process is gone."""
         self.brokers[name].child.end(how, patience_s=30)
 
+    def masters(self):
+        """Addresses of all brokers that are up."""
+        return sorted(registered_masters(self.namesrv).values())
+
+    def reset_offsets(self, group, topic, timestamp_ms):
+        """Sets a group back in time on every broker, as a console would."""
+        for address in self.masters():
+            call(address, INVOKE_BROKER_TO_RESET_OFFSET,
+                 {"topic": topic, "group": group, "timestamp": str(timestamp_ms), "isForce": "true"}, timeout=10)
+
     def dead(self):
         """Names of brokers whose process ended by itself."""
         return [broker.name for broker in self.brokers.values() if broker.child and not broker.child.is_running()]
@@ -105,7 +115,7 @@ class Cluster:
     def _wait_registered(self, broker):
         def registered():
             if not broker.child.is_running():
-                raise RuntimeError(f"{broker.name} ended: {broker.child.tail()}")
+                raise Hopeless(f"{broker.name} ended: {broker.child.tail()}")
             listed = registered_masters(self.namesrv)
             return set(broker.names()) <= set(listed) and has_route(self.namesrv, "TBW102")
         try:

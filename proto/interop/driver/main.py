@@ -11,6 +11,7 @@ from .apache import Apache
 from .build import TARGET
 from .clients import CLUSTER, MAIN, SHARDS, known_clients
 from .cluster import Cluster
+from .process import end_with_signals
 from .ringmq import RingMQ
 from .runner import Result, run_suite
 
@@ -23,6 +24,7 @@ LAYOUT = {MAIN: (["broker-a"], 1), CLUSTER: (["broker-a", "broker-b"], 1), SHARD
 
 def main(arguments):
     options = _parse(arguments)
+    end_with_signals()
     began = time.monotonic()
     clients = _chosen(options.only)
     workspace = Path(options.workspace) if options.workspace else TARGET / "run" / options.against
@@ -68,6 +70,8 @@ def _run_all(software, clients, workspace, options):
     def tell(result):
         if result.outcome == "failed" or options.verbose:
             print(f"{result.outcome:8} {result.client:18} {result.case} {result.seconds} s", flush=True)
+            if result.outcome == "failed" and options.verbose:
+                print("    " + "\n    ".join(result.detail.splitlines()[:12]), flush=True)
 
     lanes = [threading.Thread(target=lane, args=(suite, width))
              for suite, width in ((MAIN, options.parallel), (CLUSTER, 1), (SHARDS, 1))]

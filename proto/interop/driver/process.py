@@ -3,6 +3,7 @@ import atexit
 import os
 import signal
 import subprocess
+import sys
 import time
 
 _RUNNING = set()
@@ -56,6 +57,10 @@ class Child:
             pass
 
 
+class Hopeless(Exception):
+    """Waiting longer will not help."""
+
+
 def wait_until(what, condition, seconds, step_s=0.1):
     """Asks `condition` again and again; what it raises counts as "not yet"."""
     deadline = time.monotonic() + seconds
@@ -65,10 +70,17 @@ def wait_until(what, condition, seconds, step_s=0.1):
             value = condition()
             if value:
                 return value
+        except Hopeless:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told when time is up
             last = error
         time.sleep(step_s)
     raise TimeoutError(f"{what}: not within {seconds:.0f} s" + (f" (last: {last})" if last else ""))
+
+
+def end_with_signals():
+    """A driver that is told to stop ends its processes too."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 @atexit.register

@@ -5,6 +5,7 @@ import struct
 
 GET_BROKER_CLUSTER_INFO = 106
 GET_ROUTEINFO_BY_TOPIC = 105
+INVOKE_BROKER_TO_RESET_OFFSET = 222
 
 
 class Refused(Exception):

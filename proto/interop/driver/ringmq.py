@@ -1,4 +1,4 @@
-"""RingMQ's name server and broker, from this tree or from a folder with binaries (RINGMQ_BIN)."""
+"""RingMQ's name server and broker, from this tree or from a folder with binaries (INTEROP_BIN)."""
 import os
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class RingMQ:
-    """The binaries of this checkout, built in release mode unless RINGMQ_BIN names a folder that has them."""
+    """The binaries of this checkout, built in release mode unless INTEROP_BIN names a folder that has them."""
 
     name = "ringmq"
 
@@ -18,7 +18,7 @@ class RingMQ:
         self.bin = None
 
     def prepare(self):
-        given = os.environ.get("RINGMQ_BIN")
+        given = os.environ.get("INTEROP_BIN")
         if given:
             self.bin = Path(given)
             return
@@ -30,12 +30,12 @@ class RingMQ:
         return Child("namesrv", [self.bin / "ringmq-namesrv", "--listen", f"127.0.0.1:{port}"], directory / "out.log")
 
     def start_broker(self, broker, namesrv, settings):
+        broker.directory.mkdir(parents=True, exist_ok=True)
+        conf = broker.directory / "broker.conf"
+        conf.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         command = [self.bin / "ringmq-broker", "--name", broker.name, "--namesrv", namesrv,
                    "--listen", broker.address, "--data", broker.directory / "data",
-                   "--set", f"segment={64 << 20}", "--set", f"hot-tail={64 << 20}"]
+                   "--config", conf, "--set", f"segment={64 << 20}", "--set", f"hot-tail={64 << 20}"]
         if broker.shards > 1:
             command += ["--shards", broker.shards]
-        for name, value in settings.items():
-            command += ["--set", f"{name}={value}"]
-        broker.directory.mkdir(parents=True, exist_ok=True)
         return Child(broker.name, command, broker.directory / "out.log")

@@ -82,6 +82,8 @@ def _obey(request, cluster):
             cluster.stop_broker(broker, signal.SIGKILL)
         elif verb == "start":
             cluster.start_broker(broker)
+        elif verb == "reset":
+            cluster.reset_offsets(*broker.split(" "))
         else:
             return f"what is {verb}?"
         return "done"
