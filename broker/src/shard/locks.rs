@@ -54,6 +54,13 @@ impl Locks {
         true
     }
 
+    /// Whether any queue is locked for a group.
+    pub(super) fn has_group(&self, group: &str, now_ns: u64) -> bool {
+        let first = (Box::from(group), QueueId::ZERO);
+        let of_group = self.held.range(first..).take_while(|((name, _), _)| **name == *group);
+        of_group.into_iter().any(|(_, lock)| lock.taken_at_ns + LOCK_NS_MAX > now_ns)
+    }
+
     /// Gives a lock back; nothing happens when the client does not hold it.
     pub(super) fn give_back(&mut self, group: &str, queue: QueueId, client: &str) {
         let key = (Box::from(group), queue);

@@ -44,6 +44,7 @@ mod rates;
 mod recall;
 mod remoting;
 mod request;
+mod retry;
 mod schedule;
 mod send;
 pub mod settings;

@@ -305,12 +305,26 @@ impl Shard {
         });
     }
 
+    /// Nothing when a topic that the broker needs is there; else the version that must be applied first, which is on its
+    /// way from now on.
+    pub(super) fn topic_on_its_way(
+        &mut self,
+        now: &Now,
+        name: &str,
+        queue_count: u32,
+    ) -> Result<Option<u64>, Rejection> {
+        if self.store.state().topic(name).is_some() {
+            return Ok(None);
+        }
+        match self.changes.newest(name) {
+            Some(version) => Ok(Some(version)),
+            None => self.append_change(now, TopicWish::ordinary(name, queue_count), false).map(Some),
+        }
+    }
+
     /// A topic that the broker needs itself is made, unless it is there or on its way.
     pub(super) fn ensure_topic(&mut self, now: &Now, name: &str, queue_count: u32) -> Result<(), Rejection> {
-        if self.store.state().topic(name).is_none() && self.changes.newest(name).is_none() {
-            self.append_change(now, TopicWish::ordinary(name, queue_count), false)?;
-        }
-        Ok(())
+        self.topic_on_its_way(now, name, queue_count).map(|_| ())
     }
 
     /// `id` is carried out when this version of the topic is applied.

@@ -7,6 +7,7 @@ use super::super::filter::Filter;
 use super::super::io::ConnectionId;
 use super::super::names::check_group;
 use super::super::request::Rejection;
+use super::super::retry::retry_topic;
 use super::{Call, Handled};
 use crate::now::Now;
 use crate::store::GroupConfig;
@@ -126,7 +127,7 @@ impl Shard {
             // Not answered before the next flush of anything: nobody is promised the group.
             let _applied_later = self.store.append_group_config(*now, group, GroupConfig::default())?;
         }
-        Ok(self.ensure_topic(now, &format!("%RETRY%{group}"), RETRY_QUEUE_COUNT)?)
+        Ok(self.ensure_topic(now, &retry_topic(group), RETRY_QUEUE_COUNT)?)
     }
 
     fn queue_of(&self, queue: &MessageQueue) -> Option<QueueId> {

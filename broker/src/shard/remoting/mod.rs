@@ -12,6 +12,7 @@ mod offsets;
 mod outgoing;
 mod pull;
 mod reply;
+mod retry;
 mod send;
 
 pub(super) use outgoing::Peer;
@@ -170,6 +171,7 @@ impl Shard {
             code::QUERY_MESSAGE => self.query_message(now, connection, call),
             code::END_TRANSACTION => self.remoting_end_transaction(now, connection, call),
             code::RECALL_MESSAGE => self.recall_message(now, connection, call),
+            code::CONSUMER_SEND_MSG_BACK => self.consumer_send_back(now, connection, call),
             code::VIEW_MESSAGE_BY_ID => self.view_message(now, connection, call),
             unknown => {
                 if let Some(handled) = self.administrate(now, connection, call) {

@@ -7,6 +7,7 @@ use super::super::Shard;
 use super::super::connection::Connection;
 use super::super::io::Effects;
 use super::super::request::{Dialect, NOT_WRITABLE, Rejection, STOPPING, Token};
+use super::super::retry::{DEAD_LETTER_QUEUE_COUNT, RETRY_PREFIX, dead_letter_topic};
 use super::super::send::{Appender, Item, SYS_FLAG_ILLEGAL};
 use super::super::topics::queue_count;
 use super::Handled;
@@ -95,6 +96,31 @@ impl Shard {
     }
 
     fn send(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        token: Token,
+        send: &SendHeader<'_>,
+        body: &[u8],
+    ) -> Handled {
+        if let Some(group) = send.topic.strip_prefix(RETRY_PREFIX)
+            && self.gives_up(now, group, send.reconsume_times, send.max_reconsume_times)?
+        {
+            let topic = dead_letter_topic(group);
+            if let Some(version) = self.topic_on_its_way(now, &topic, DEAD_LETTER_QUEUE_COUNT)? {
+                return Err(Stop::Topic(topic.into(), version));
+            }
+            let mut properties = Vec::new();
+            Properties::new(send.properties.unwrap_or_default().as_bytes())
+                .append_without(&[names::DELAY], &mut properties);
+            let properties = String::from_utf8_lossy(&properties);
+            let dead = SendHeader { topic: &topic, queue_id: 0, properties: Some(&properties), ..*send };
+            return self.send_checked(now, connection, token, &dead, body);
+        }
+        self.send_checked(now, connection, token, send, body)
+    }
+
+    fn send_checked(
         &mut self,
         now: &Now,
         connection: &mut Connection,

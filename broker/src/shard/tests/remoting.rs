@@ -424,3 +424,50 @@ fn message_is_found_by_its_keys_and_by_its_unique_id_in_any_span_of_time() {
         assert_eq!(ask(key, unique, end), (Code::QUERY_NOT_FOUND, Vec::new()), "{key}");
     }
 }
+
+/// Sends back the message at `position` of group g.
+fn send_back(world: &mut World, client: ConnectionId, position: &str, level: &str) -> Code {
+    let ext = [("offset", position), ("group", "g"), ("delayLevel", level), ("maxReconsumeTimes", "2")];
+    world.give(client, &request(code::CONSUMER_SEND_MSG_BACK, 50, &ext, b""));
+    world.settle();
+    answer(world, client).code()
+}
+
+#[test]
+fn message_that_was_not_consumed_comes_again_and_ends_among_the_dead_letters() {
+    let mut world = World::new(Settings::default());
+    let client = world.open_connection();
+    assert_eq!(send_back(&mut world, client, "0", "0"), Code::SUBSCRIPTION_GROUP_NOT_EXIST);
+    world.give(client, &beat("c", "g"));
+    world.give(client, &send(1, "t", "TAGS\u{1}A\u{2}KEYS\u{1}k", b"hello"));
+    world.settle();
+    answers(&mut world, client);
+    world.give(client, &pull(2, "t", 0, "*", 0));
+    let mut pulled = answer(&mut world, client);
+    let first_position = position_of(&pulled);
+    for attempt in 1..=2_i32 {
+        assert_eq!(send_back(&mut world, client, &position_of(&pulled), "1"), Code::SUCCESS);
+        world.give(client, &pull(3, "%RETRY%g", 0, "*", 0));
+        let before = answers(&mut world, client).pop().expect("an answer");
+        assert_eq!(before.messages().len(), (attempt - 1) as usize, "not before its delay");
+        world.now.wall_ms += 1_100;
+        world.pass(1_100 * MS);
+        world.settle();
+        world.give(client, &pull(4, "%RETRY%g", (attempt - 1) as u64, "*", 0));
+        pulled = answer(&mut world, client);
+        let message = iter_stored(&pulled.body).next().expect("one").expect("stored").parts;
+        let properties = Properties::new(message.properties);
+        assert_eq!((message.body, message.reconsume_times), (&b"hello"[..], attempt));
+        assert_eq!(properties.get_str("RETRY_TOPIC"), Some("t"));
+        let origin = properties.get_str("ORIGIN_MESSAGE_ID").expect("its first id");
+        assert_eq!(u64::from_str_radix(&origin[16..], 16).expect("hex").to_string(), first_position);
+    }
+    assert_eq!(send_back(&mut world, client, &position_of(&pulled), "0"), Code::SUCCESS);
+    world.give(client, &pull(5, "%DLQ%g", 0, "*", 0));
+    assert_eq!(answer(&mut world, client).messages()[0].0, b"hello");
+}
+
+fn position_of(pulled: &Answer) -> String {
+    let message = iter_stored(&pulled.body).next().expect("one").expect("stored");
+    message.parts.position.get().to_string()
+}
