@@ -203,6 +203,11 @@ impl Reader {
         if code == Code::PULL_OFFSET_MOVED {
             shared
                 .complain(format!("queue {}: the broker moved the reader from offset {} to {next}", of.queue, of.next));
+            // Before the first message that is retention: the queue begins later than was said when it was opened. What
+            // was acknowledged and is gone is found missing. A later move is a hole, which the next message shows.
+            if of.next == shared.bounds.starts[of.queue as usize] {
+                shared.reading.start(of.queue, next);
+            }
         } else if count > 0 && shared.reading.next_offset(of.queue) != Some(next) {
             shared.unreadable(format!(
                 "queue {}: the answer's next offset {next} does not follow its messages",
