@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::disk::probe::FlushMethod;
+use crate::shard::settings::Features;
 
 /// Distance between the ports of neighbouring shards.
 pub const SHARD_PORT_DISTANCE: u16 = 10;
@@ -94,6 +95,8 @@ pub struct Config {
     pub auto_create_topics: bool,
     /// Queues of an automatically created topic, over all shards.
     pub topic_queue_count_default: u32,
+    /// What clients may ask for beside sending and pulling.
+    pub features: Features,
     /// Connections of one shard at one time.
     pub connection_count_max: usize,
     /// The process ends as soon as one shard has failed, instead of with the last.
@@ -126,6 +129,7 @@ impl Default for Config {
             ops: None,
             auto_create_topics: true,
             topic_queue_count_default: 8,
+            features: Features::default(),
             connection_count_max: 65_536,
             exit_on_failed_shard: false,
             log_format: LogFormat::Text,

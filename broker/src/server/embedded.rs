@@ -235,6 +235,7 @@ fn shard_plan(
         auto_create_topics: config.auto_create_topics,
         topic_queue_count_default: config.topic_queue_count_default,
         sibling_count: shard_count - 1,
+        features: config.features.clone(),
         hash_seed,
         limits: Limits { connection_count_max: config.connection_count_max, ..Limits::default() },
         ..Settings::default()

@@ -12,6 +12,7 @@ use std::str::FromStr;
 use super::config::{Config, DataPlane, Flush, LogFormat, Retention};
 use super::units::{parse_size, parse_span_ms, show_size, show_span_ms};
 use crate::disk::probe::FlushMethod;
+use crate::shard::settings::DelayLevels;
 
 /// What environment variables begin with.
 const ENVIRONMENT_PREFIX: &str = "RINGMQ_";
@@ -69,6 +70,62 @@ const SETTINGS: &[Setting] = &[
         c.topic_queue_count_default = parse(t, "a number")?,
         c.topic_queue_count_default.to_string()
     ),
+    setting!(
+        "delay-levels",
+        c,
+        t,
+        c.features.delay_levels = DelayLevels::parse(t).map_err(|error| error.to_string())?,
+        c.features.delay_levels.to_string()
+    ),
+    setting!(
+        "timer-max-delay",
+        c,
+        t,
+        c.features.timer_max_delay_ms = parse_span_ms(t)?,
+        show_span_ms(c.features.timer_max_delay_ms)
+    ),
+    setting!(
+        "recall-messages",
+        c,
+        t,
+        c.features.recall_messages = parse(t, "true or false")?,
+        c.features.recall_messages.to_string()
+    ),
+    setting!(
+        "transaction-timeout",
+        c,
+        t,
+        c.features.transaction_timeout_ms = parse_span_ms(t)?,
+        show_span_ms(c.features.transaction_timeout_ms)
+    ),
+    setting!(
+        "transaction-check-interval",
+        c,
+        t,
+        c.features.transaction_check_interval_ms = parse_span_ms(t)?,
+        show_span_ms(c.features.transaction_check_interval_ms)
+    ),
+    setting!(
+        "transaction-checks",
+        c,
+        t,
+        c.features.transaction_check_max = parse(t, "a number")?,
+        c.features.transaction_check_max.to_string()
+    ),
+    setting!(
+        "property-filter",
+        c,
+        t,
+        c.features.property_filter = parse(t, "true or false")?,
+        c.features.property_filter.to_string()
+    ),
+    setting!(
+        "auto-create-groups",
+        c,
+        t,
+        c.features.auto_create_groups = parse(t, "true or false")?,
+        c.features.auto_create_groups.to_string()
+    ),
     setting!("connections", c, t, c.connection_count_max = parse(t, "a number")?, c.connection_count_max.to_string()),
     setting!(
         "exit-on-failed-shard",
@@ -101,6 +158,12 @@ const ROCKETMQ_NAMES: &[(&str, &str)] = &[
     ("autoCreateTopicEnable", "auto-create-topics"),
     ("defaultTopicQueueNums", "default-topic-queues"),
     ("mapedFileSizeCommitLog", "segment"),
+    ("mappedFileSizeCommitLog", "segment"),
+    ("messageDelayLevel", "delay-levels"),
+    ("recallMessageEnable", "recall-messages"),
+    ("transactionCheckMax", "transaction-checks"),
+    ("enablePropertyFilter", "property-filter"),
+    ("autoCreateSubscriptionGroup", "auto-create-groups"),
 ];
 
 /// Choices under way.
@@ -158,6 +221,9 @@ impl Settings {
         match key {
             "listenPort" => self.set("listen", &format!("{}:{value}", self.config.listen.ip()), origin)?,
             "flushDiskType" => self.set("flush", if value == "ASYNC_FLUSH" { "async" } else { "sync" }, origin)?,
+            "transactionTimeOut" => self.set("transaction-timeout", &format!("{value}ms"), origin)?,
+            "transactionCheckInterval" => self.set("transaction-check-interval", &format!("{value}ms"), origin)?,
+            "timerMaxDelaySec" => self.set("timer-max-delay", &format!("{value}s"), origin)?,
             "fileReservedTime" => self.set("retention", &format!("{value}h"), origin)?,
             _ => match ROCKETMQ_NAMES.iter().find(|(theirs, _)| *theirs == key) {
                 Some((_, ours)) => self.set(ours, value, origin)?,

@@ -1,5 +1,7 @@
 //! Delay levels: RocketMQ's way to say how late a message is to be delivered.
 
+use std::fmt;
+
 /// How long each level waits, in milliseconds; level 1 is the first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DelayLevels {
@@ -53,6 +55,19 @@ fn parse_wait(text: &str) -> Option<u64> {
     text[..unit_at].parse::<u64>().ok()?.checked_mul(unit_ms)
 }
 
+impl fmt::Display for DelayLevels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, wait_ms) in self.waits_ms.iter().enumerate() {
+            let units = [(86_400_000, 'd'), (3_600_000, 'h'), (60_000, 'm')];
+            let fits = |(unit_ms, _): &&(u64, char)| *wait_ms > 0 && wait_ms.is_multiple_of(*unit_ms);
+            let (unit_ms, unit) = units.iter().find(fits).copied().unwrap_or((1000, 's'));
+            let separator = if index > 0 { " " } else { "" };
+            write!(f, "{separator}{}{unit}", wait_ms / unit_ms)?;
+        }
+        Ok(())
+    }
+}
+
 impl Default for DelayLevels {
     fn default() -> Self {
         Self::parse(DEFAULT).expect("RocketMQ's own levels")
@@ -67,6 +82,7 @@ mod tests {
     fn default_levels_are_rocketmqs_and_a_level_beyond_the_last_is_the_last() {
         let levels = DelayLevels::default();
         assert_eq!(levels.count(), 18);
+        assert_eq!(levels.to_string(), DEFAULT);
         assert_eq!(
             [1, 2, 3, 5, 17, 18, 200].map(|level| levels.wait_ms(level) / 1000),
             [1, 5, 10, 60, 3600, 7200, 7200]

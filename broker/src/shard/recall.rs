@@ -52,7 +52,7 @@ impl Shard {
     /// # Errors
     /// 16 when recalls are switched off, 604 when the handle is not one of ours or the message is gone.
     pub(super) fn recall(&mut self, now: &Now, topic: &str, handle: &str) -> Result<String, Rejection> {
-        if !self.settings.recall_messages {
+        if !self.settings.features.recall_messages {
             return Err(DISABLED);
         }
         let handle = RecallHandle::decode(handle).map_err(|_| BAD_HANDLE)?;

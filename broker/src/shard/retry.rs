@@ -111,7 +111,7 @@ impl Shard {
             return Ok(SentBack::Done);
         }
         let level = if back.delay_level > 0 { back.delay_level } else { FIRST_LEVEL.saturating_add(attempts) };
-        let count = self.settings.delay_levels.count();
+        let count = self.settings.features.delay_levels.count();
         let level = u8::try_from(level).unwrap_or(count).clamp(1, count.max(1));
         let number = self.changes.choose_queue(queue_count);
         let deferred = Deferred { topic: &topic, number, producer_group: "", message: again };

@@ -176,10 +176,10 @@ impl Shard {
         }
         let Wishes { delay, seconds, delay_ms, deliver_ms, cancel } = Wishes::of(properties);
         if let Some(level) = number(delay)?.filter(|level| *level > 0) {
-            let count = self.settings.delay_levels.count();
+            let count = self.settings.features.delay_levels.count();
             return Ok(When::Level(u8::try_from(level).unwrap_or(count).min(count)));
         }
-        let max_ms = self.settings.timer_max_delay_ms;
+        let max_ms = self.settings.features.timer_max_delay_ms;
         if cancel {
             return Err(too_far(max_ms));
         }
@@ -211,7 +211,7 @@ impl Shard {
         let unique_key = Properties::new(deferred.message.properties).get_str(names::UNIQ_KEY).unwrap_or_default();
         let (name, number, new) = match when {
             When::Level(level) => {
-                let due_ms = now.wall_ms.saturating_add(self.settings.delay_levels.wait_ms(level));
+                let due_ms = now.wall_ms.saturating_add(self.settings.features.delay_levels.wait_ms(level));
                 (DELAY_TOPIC, u32::from(level) - 1, NewPending { kind: PendingKind::Delay, due_ms, proof: 0 })
             }
             When::At(due_ms) => {
@@ -251,7 +251,8 @@ impl Shard {
         {
             return Ok(Ok(*queue));
         }
-        let queue_count = if name == DELAY_TOPIC { u32::from(self.settings.delay_levels.count()).max(18) } else { 1 };
+        let queue_count =
+            if name == DELAY_TOPIC { u32::from(self.settings.features.delay_levels.count()).max(18) } else { 1 };
         self.start_system_topic(now, name, queue_count).map(Err)
     }
 

@@ -4,6 +4,44 @@ use super::limits::Limits;
 
 pub use super::delay_levels::{BadDelayLevels, DelayLevels};
 
+/// What clients may ask for beside sending and pulling, and how it behaves; RocketMQ's names are in the descriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// How long each delay level waits. RocketMQ's `messageDelayLevel`.
+    pub delay_levels: DelayLevels,
+    /// How far away the time of a timed message may lie, in ms. RocketMQ's `timerMaxDelaySec`.
+    pub timer_max_delay_ms: u64,
+    /// Timed messages can be recalled. RocketMQ's `recallMessageEnable`, which is off there by default: here a recall
+    /// costs nobody anything who does not ask for it.
+    pub recall_messages: bool,
+    /// When the producer of an open transaction is asked for the first time, in ms. RocketMQ's `transactionTimeOut`.
+    pub transaction_timeout_ms: u64,
+    /// Time between two questions about one transaction, in ms. RocketMQ's `transactionCheckInterval`.
+    pub transaction_check_interval_ms: u64,
+    /// Questions about one transaction. When reached: it is given up. RocketMQ's `transactionCheckMax`.
+    pub transaction_check_max: u32,
+    /// Consumers may filter by properties (SQL92). RocketMQ's `enablePropertyFilter`, which is off there by default: here a
+    /// filter costs nobody anything who does not ask for it.
+    pub property_filter: bool,
+    /// A group is made when its first consumer says that it lives. RocketMQ's `autoCreateSubscriptionGroup`.
+    pub auto_create_groups: bool,
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            delay_levels: DelayLevels::default(),
+            timer_max_delay_ms: 3 * 24 * 3_600_000,
+            recall_messages: true,
+            transaction_timeout_ms: 6000,
+            transaction_check_interval_ms: 30_000,
+            transaction_check_max: 15,
+            property_filter: true,
+            auto_create_groups: true,
+        }
+    }
+}
+
 /// Settings of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -19,19 +57,8 @@ pub struct Settings {
     pub topic_queue_count_default: u32,
     /// Other shards of this process that share topics with this one.
     pub sibling_count: u32,
-    /// How long each delay level waits. RocketMQ's `messageDelayLevel`.
-    pub delay_levels: DelayLevels,
-    /// How far away the time of a timed message may lie, in ms. RocketMQ's `timerMaxDelaySec`.
-    pub timer_max_delay_ms: u64,
-    /// Timed messages can be recalled. RocketMQ's `recallMessageEnable`, which is off there by default: here a recall
-    /// costs nobody anything who does not ask for it.
-    pub recall_messages: bool,
-    /// When the producer of an open transaction is asked for the first time, in ms. RocketMQ's `transactionTimeOut`.
-    pub transaction_timeout_ms: u64,
-    /// Time between two questions about one transaction, in ms. RocketMQ's `transactionCheckInterval`.
-    pub transaction_check_interval_ms: u64,
-    /// Questions about one transaction. When reached: it is given up. RocketMQ's `transactionCheckMax`.
-    pub transaction_check_max: u32,
+    /// What clients may ask for beside sending and pulling.
+    pub features: Features,
     /// Seeds the hash tables.
     pub hash_seed: u64,
     /// Bounds.
@@ -54,12 +81,7 @@ impl Default for Settings {
             auto_create_topics: true,
             topic_queue_count_default: 8,
             sibling_count: 0,
-            delay_levels: DelayLevels::default(),
-            timer_max_delay_ms: 3 * 24 * 3_600_000,
-            recall_messages: true,
-            transaction_timeout_ms: 6000,
-            transaction_check_interval_ms: 30_000,
-            transaction_check_max: 15,
+            features: Features::default(),
             hash_seed: 0,
             limits: Limits::default(),
         }

@@ -97,7 +97,7 @@ impl Shard {
     /// How long a half message is left alone before its producer is asked, in ms.
     pub(super) fn check_immunity_ms(&self, properties: Properties<'_>) -> u64 {
         let seconds = properties.get_str(names::CHECK_IMMUNITY_TIME_IN_SECONDS).and_then(|text| text.parse().ok());
-        seconds.map_or(self.settings.transaction_timeout_ms, |seconds: u64| seconds.saturating_mul(1000))
+        seconds.map_or(self.settings.features.transaction_timeout_ms, |seconds: u64| seconds.saturating_mul(1000))
     }
 
     /// Ends a transaction. What is appended is acknowledged with this receive.
@@ -152,10 +152,10 @@ impl Shard {
     /// A half message is due: its producer is asked once more, or it is given up.
     pub(super) fn check_half(&mut self, now: &Now, entry: &Pending, message: &[u8]) -> Step {
         let Some(real) = RealMessage::read(message) else { return Step::Refused };
-        if u32::from(entry.checks) >= self.settings.transaction_check_max {
+        if u32::from(entry.checks) >= self.settings.features.transaction_check_max {
             return self.give_up(now, entry, &real);
         }
-        let due_ms = now.wall_ms.saturating_add(self.settings.transaction_check_interval_ms);
+        let due_ms = now.wall_ms.saturating_add(self.settings.features.transaction_check_interval_ms);
         match self.store.postpone(entry.origin, due_ms) {
             Ok(None) => Step::Done(0),
             Ok(Some(_)) => {

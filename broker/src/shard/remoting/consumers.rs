@@ -3,7 +3,6 @@
 use super::super::Shard;
 use super::super::clients::{Client, ConsumerNews, Subscription};
 use super::super::connection::Connection;
-use super::super::filter::Filter;
 use super::super::io::ConnectionId;
 use super::super::names::check_group;
 use super::super::request::Rejection;
@@ -37,7 +36,7 @@ impl Shard {
                 .subscription_data_set
                 .iter()
                 .map(|data| {
-                    let filter = Filter::parse(&data.expression_type, &data.sub_string).map(Arc::new)?;
+                    let filter = self.filter(&data.expression_type, &data.sub_string).map(Arc::new)?;
                     Ok(Subscription { data: data.clone(), filter })
                 })
                 .collect::<Result<Vec<_>, Rejection>>()?;
@@ -123,7 +122,7 @@ impl Shard {
 
     /// A group lives here: its configuration and its retry topic exist from now on.
     fn prepare_group(&mut self, now: &Now, group: &str) -> Handled {
-        if self.store.group(group).is_none() {
+        if self.store.group(group).is_none() && self.settings.features.auto_create_groups {
             // Not answered before the next flush of anything: nobody is promised the group.
             let _applied_later = self.store.append_group_config(*now, group, GroupConfig::default())?;
         }
@@ -138,7 +137,7 @@ impl Shard {
     pub(super) fn check_client_config(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = CheckClientRequestBody::decode(call.body())?;
         let data = request.subscription_data;
-        Filter::parse(&data.expression_type, &data.sub_string)?;
+        self.filter(&data.expression_type, &data.sub_string)?;
         self.answer_with(connection, call.token, ExtFields::new(), &[]);
         Ok(())
     }

@@ -82,6 +82,15 @@ impl Shard {
         Ok(())
     }
 
+    /// Reads an expression, if its kind is served here.
+    pub(super) fn filter(&self, expression_type: &str, expression: &str) -> Result<Filter, Rejection> {
+        let filter = Filter::parse(expression_type, expression)?;
+        match filter {
+            Filter::Sql(_) if !self.settings.features.property_filter => Err(NO_PROPERTY_FILTER),
+            _ => Ok(filter),
+        }
+    }
+
     fn filter_of_pull(&self, request: &PullMessage<'_>) -> Result<Arc<Filter>, Rejection> {
         let known = self.clients.consumers_of(request.consumer_group);
         let subscription = known.and_then(|group| group.subscriptions.get(request.topic));
@@ -90,7 +99,7 @@ impl Shard {
             let expression_type = request.expression_type.unwrap_or_default();
             return match subscription {
                 Some(known) if known.is(expression_type, expression) => Ok(Arc::clone(&known.filter)),
-                _ => Filter::parse(expression_type, expression).map(Arc::new),
+                _ => self.filter(expression_type, expression).map(Arc::new),
             };
         }
         match (known, subscription) {
@@ -297,6 +306,8 @@ impl Messages<'_> {
     }
 }
 
+const NO_PROPERTY_FILTER: Rejection =
+    Rejection::new(Code::SYSTEM_ERROR, "The broker does not support consumer to filter message by SQL92");
 const GROUP_OFFLINE: Rejection =
     Rejection::new(Code::SUBSCRIPTION_NOT_EXIST, "the consumer's group info not exist: send a heartbeat first");
 const NOT_SUBSCRIBED: Rejection = Rejection::new(

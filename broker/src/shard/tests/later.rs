@@ -2,7 +2,7 @@
 
 use super::world::{World, item, pull, send};
 use crate::shard::schedule::{Deferred, Taken, When};
-use crate::shard::settings::DelayLevels;
+use crate::shard::settings::{DelayLevels, Features};
 use crate::shard::transactions::{CheckBack, EndTransaction, Ended, Outcome};
 use crate::shard::{Settings, Shard};
 use crate::store::{AckMode, NewMessage};
@@ -14,7 +14,8 @@ use ringmq_proto::native::{FrameFlags, SendItem};
 use ringmq_proto::record::records;
 
 fn settings() -> Settings {
-    Settings { delay_levels: DelayLevels::parse("1s 5s").expect("levels"), ..Settings::default() }
+    let features = Features { delay_levels: DelayLevels::parse("1s 5s").expect("levels"), ..Features::default() };
+    Settings { features, ..Settings::default() }
 }
 
 /// Time passes, by both clocks, and everything that it brings about.
@@ -212,11 +213,15 @@ fn ask_after(world: &mut World, count: u64) -> Option<CheckBack> {
 
 #[test]
 fn forgotten_half_is_asked_about_and_given_up_in_the_end() {
-    let check = |interval_ms, max| Settings {
-        transaction_timeout_ms: 100,
-        transaction_check_interval_ms: interval_ms,
-        transaction_check_max: max,
-        ..settings()
+    let check = |interval_ms, max| {
+        let base = settings();
+        let features = Features {
+            transaction_timeout_ms: 100,
+            transaction_check_interval_ms: interval_ms,
+            transaction_check_max: max,
+            ..base.features.clone()
+        };
+        Settings { features, ..base }
     };
     let mut world = World::new(check(50, 2));
     let client = world.connect();
