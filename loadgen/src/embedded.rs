@@ -1,7 +1,9 @@
 //! A name server and a broker in this process, for a run without a cluster: the same code as the binaries', on real sockets and a
 //! real disk.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use ringmq_broker::server::Embedded;
 use ringmq_broker::server::config::{Config, DataPlane, Flush, Retention};
@@ -9,7 +11,11 @@ use ringmq_broker::server::config::{Config, DataPlane, Flush, Retention};
 use crate::cli;
 use crate::directory::DataDirectory;
 use crate::failure::Failure;
+use crate::outcome::MessageCommits;
 use crate::plan::EmbeddedPlan;
+
+/// How long the operations port may take.
+const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The running cluster.
 pub struct EmbeddedCluster {
@@ -41,6 +47,19 @@ impl EmbeddedCluster {
         self.directory.messages_max(message_bytes)
     }
 
+    /// How long the commits took that the messages waited for; `None` when the broker does not say.
+    pub fn message_commits(&self) -> Option<MessageCommits> {
+        let text = metrics(self.broker.operations_address()?).ok()?;
+        let slowest = |name: &str| {
+            let of_shards = text.lines().filter(|line| line.starts_with(name) && line.contains('{'));
+            of_shards.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).reduce(f64::max)
+        };
+        Some(MessageCommits {
+            p50: slowest("ringmq_message_commit_p50_us")?,
+            p99: slowest("ringmq_message_commit_p99_us")?,
+        })
+    }
+
     /// Stops both cleanly. A shard that has failed meanwhile fails the run.
     pub fn stop(self) -> Result<(), Failure> {
         let ended = self.broker.stop();
@@ -53,12 +72,23 @@ impl EmbeddedCluster {
     }
 }
 
+/// What the operations port says.
+fn metrics(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, OPERATIONS_TIMEOUT)?;
+    stream.set_read_timeout(Some(OPERATIONS_TIMEOUT))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 fn config(plan: &EmbeddedPlan, directory: &DataDirectory, namesrv: SocketAddr, listen: SocketAddr) -> Config {
     let default = Config::default();
     Config {
         name: "loadgen".into(),
         namesrv: vec![namesrv.to_string()],
         listen,
+        ops: Some(listen),
         data: directory.path().to_owned(),
         shards: Some(plan.shards),
         cores: plan.cores.clone(),

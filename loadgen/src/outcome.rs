@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ringmq_checker::compact::Verdict;
+use serde::Serialize;
 
 use crate::count::Totals;
 use crate::latency::Latencies;
@@ -74,6 +75,16 @@ pub struct Sample {
     pub totals: Totals,
 }
 
+/// The longest commit that each message waited for (its own, or the one that it gathered behind): the share of the disk in its
+/// latency. Of the slowest shard.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct MessageCommits {
+    /// Median, microseconds.
+    pub p50: f64,
+    /// 99th percentile, microseconds.
+    pub p99: f64,
+}
+
 /// A whole run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -95,6 +106,8 @@ pub struct Outcome {
     pub further: Vec<Phase>,
     /// From the due time (open loop) or the send to the consumer's having it.
     pub end_to_end: Option<Latencies>,
+    /// What the embedded broker measured of its commits, write and flush, each message counting its own.
+    pub message_commit_us: Option<MessageCommits>,
     /// What the judge says; `None` when nothing was read.
     pub verdict: Option<Verdict>,
     /// Messages acknowledged, whether or not there was a judge.

@@ -63,4 +63,9 @@ fn log(all: &mut Snapshot, shard: &Shard) {
     all.distribution("commit_records", "Records in a commit", &metrics.group_size);
     let help = "From the issue of a commit to its completion, flush included";
     all.latency("commit_seconds", help, &metrics.commit_us, 1e-6);
+    let of_messages = &metrics.commit_us_of_messages;
+    let help = "Microseconds of the longest commit that a message waited for, median";
+    all.gauge("message_commit_p50_us", help, of_messages.value_at_quantile(0.5));
+    let help = "Microseconds of the longest commit that a message waited for, 99th percentile";
+    all.gauge("message_commit_p99_us", help, of_messages.value_at_quantile(0.99));
 }

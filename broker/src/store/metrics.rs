@@ -17,6 +17,8 @@ pub struct StoreMetrics {
     pub group_size: Histogram<u32>,
     /// From the issue of a commit to its completion, in microseconds.
     pub commit_us: Histogram<u32>,
+    /// The same over all messages: the longer of its own commit and of the one that it gathered behind.
+    pub commit_us_of_messages: Histogram<u64>,
     /// Appends refused because the disk is full.
     pub refused_full: u64,
     /// Appends refused because too much waits for the disk.
@@ -45,6 +47,7 @@ impl Default for StoreMetrics {
             padding_bytes: 0,
             group_size: histogram(1 << 20),
             commit_us: histogram(60_000_000),
+            commit_us_of_messages: Histogram::new_with_bounds(1, 60_000_000, 2).expect("constant bounds"),
             refused_full: 0,
             refused_busy: 0,
             segments_released: 0,

@@ -22,6 +22,9 @@ use ringmq_proto::record::{RecordKind, RecordView};
 pub struct Background {
     /// When the newest commit was issued.
     pub(super) issued_at_ns: u64,
+    /// When the newest commit was done, and how long it took.
+    completed_at_ns: u64,
+    commit_us: u64,
     /// When a mark may follow, if nothing else does.
     mark_at_ns: Option<u64>,
     /// `flush = "async"`: flushes in flight, and what they cover.
@@ -91,6 +94,13 @@ impl Store {
         if let Some(commit) = self.commits.on_disk(&completion, &mut self.positions)? {
             let elapsed_us = now.boot_ns.saturating_sub(self.background.issued_at_ns) / 1000;
             self.metrics.commit_us.saturating_record(elapsed_us);
+            // What gathered while another commit was on its way has waited for that one too.
+            let has_gathered = self.background.issued_at_ns == self.background.completed_at_ns;
+            let before_us = if has_gathered { self.background.commit_us } else { 0 };
+            self.background.completed_at_ns = now.boot_ns;
+            self.background.commit_us = elapsed_us;
+            let messages = commit.entries.iter().map(|entry| u64::from(entry.count)).sum();
+            self.metrics.commit_us_of_messages.saturating_record_n(elapsed_us.max(before_us), messages);
             self.commit_written(now, commit);
             self.turn(now, ops);
             return Ok(());

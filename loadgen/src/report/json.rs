@@ -6,7 +6,7 @@ use ringmq_checker::AnomalyKind;
 use serde::Serialize;
 
 use crate::latency::{Latencies, Percentiles};
-use crate::outcome::{Outcome, Phase, TARGET_MESSAGES_PER_S};
+use crate::outcome::{MessageCommits, Outcome, Phase, TARGET_MESSAGES_PER_S};
 
 #[derive(Serialize)]
 struct Result<'a> {
@@ -34,6 +34,7 @@ struct Result<'a> {
     latency_us: Option<Percentiles>,
     read_latency_us: Option<Percentiles>,
     end_to_end_latency_us: Option<Percentiles>,
+    message_commit_us: Option<MessageCommits>,
     further: BTreeMap<&'static str, Further>,
     broker_cpu_ns_per_message: Option<f64>,
     loadgen_cpu_ns_per_message: Option<f64>,
@@ -94,6 +95,7 @@ pub fn json(outcome: &Outcome) -> String {
         latency_us: summary(main),
         read_latency_us: summary(read),
         end_to_end_latency_us: outcome.end_to_end.as_ref().and_then(Latencies::summary),
+        message_commit_us: outcome.message_commit_us,
         further: further.collect(),
         broker_cpu_ns_per_message: main.and_then(Phase::broker_ns_per_message),
         loadgen_cpu_ns_per_message: main.and_then(Phase::generator_ns_per_message),

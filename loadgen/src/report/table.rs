@@ -20,6 +20,10 @@ pub fn table(outcome: &Outcome) -> String {
     if let Some(latencies) = &outcome.end_to_end {
         latency_rows("end to end", latencies, &mut row);
     }
+    if let Some(commits) = &outcome.message_commit_us {
+        let (p50, p99) = (duration(commits.p50), duration(commits.p99));
+        row("commits, by message", format!("p50 {p50} · p99 {p99} (write and flush, as the broker measured them)"));
+    }
     row("errors", format!("{} (reconnects {})", grouped(outcome.errors), grouped(outcome.reconnects)));
     if let Some(bytes) = outcome.rss_bytes_max {
         row("resident memory, at most", format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)));

@@ -92,6 +92,7 @@ fn execute(plan: &Plan, outcome: &mut Outcome) -> Result<(), Failure> {
     };
     let result = drive(plan, &names, room, outcome);
     if let Some(cluster) = embedded {
+        outcome.message_commit_us = cluster.message_commits().filter(|_| outcome.send.is_some());
         let stopped = cluster.stop();
         return result.and(stopped);
     }
