@@ -4,15 +4,10 @@
 //! directory of its own under the system's temporary one, removed at the end). Times are of the thread's processor, so that
 //! neighbours on a busy machine do not count.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use ringmq_broker::disk::{
-    BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName, OpId,
-};
+use ringmq_benches::file_disk::{FileDisk, Moment};
+use ringmq_broker::disk::{Completion, Disk, DiskOp, OpId};
 use ringmq_broker::store::cache::BlockCache;
 use ringmq_broker::store::index::{Cold, Index, IndexEntry, IndexLimits};
 use ringmq_proto::ids::{Epoch, LogPosition, QueueId, QueueOffset};
@@ -22,92 +17,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const EPOCH: Epoch = Epoch::new(1);
 const RECORD_SIZE_BYTES: u32 = 155;
-
-/// A moment by the thread's processor time.
-struct Moment(rustix::time::Timespec);
-
-impl Moment {
-    fn now() -> Self {
-        Self(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime))
-    }
-
-    fn elapsed(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-        let nanoseconds = (now.tv_sec - self.0.tv_sec) * 1_000_000_000 + now.tv_nsec - self.0.tv_nsec;
-        Duration::from_nanos(nanoseconds.unsigned_abs())
-    }
-}
-
-/// Files of the page cache, each operation carried out at once.
-struct FileDisk {
-    root: PathBuf,
-    files: BTreeMap<FileName, File>,
-    pool: BlockPool,
-    written_bytes: u64,
-    reads: u64,
-}
-
-impl FileDisk {
-    fn new() -> Self {
-        let root = std::env::temp_dir().join(format!("ringmq-bench-index-{}", std::process::id()));
-        fs::create_dir_all(root.join("index")).expect("a directory");
-        Self { root, files: BTreeMap::new(), pool: BlockPool::new(4 << 20), written_bytes: 0, reads: 0 }
-    }
-
-    fn file(&mut self, name: FileName) -> &File {
-        let path = self.root.join(name.path());
-        self.files.entry(name).or_insert_with(|| {
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).expect("opened")
-        })
-    }
-
-    fn carry_out(&mut self, kind: DiskOpKind) -> Result<DiskDone, std::io::Error> {
-        match kind {
-            DiskOpKind::Write { file, offset, block, start, length, .. } => {
-                self.written_bytes += length as u64;
-                self.file(file).write_all_at(&block[start..start + length], offset)?;
-            }
-            DiskOpKind::Read { file, offset, length } => {
-                self.reads += 1;
-                let mut block = self.pool.take(length);
-                self.file(file).read_exact_at(&mut block[..length], offset)?;
-                return Ok(DiskDone::Read { block: block.freeze(), length });
-            }
-            DiskOpKind::Create { file, size_bytes } => self.file(file).set_len(size_bytes)?,
-            DiskOpKind::Remove { file } => {
-                self.files.remove(&file);
-                fs::remove_file(self.root.join(file.path()))?;
-            }
-            DiskOpKind::Sync { .. } | DiskOpKind::SyncDir { .. } | DiskOpKind::Rename { .. } => {}
-        }
-        Ok(DiskDone::Done)
-    }
-}
-
-impl Disk for FileDisk {
-    fn pool(&self) -> BlockPool {
-        self.pool.clone()
-    }
-
-    fn execute(&mut self, op: DiskOpKind) -> Result<DiskDone, DiskError> {
-        self.carry_out(op).map_err(|error| DiskError { kind: DiskErrorKind::Io, detail: error.to_string() })
-    }
-
-    fn list(&mut self, directory: Directory) -> Result<Vec<(FileName, u64)>, DiskError> {
-        let of_it = self.files.iter().filter(|(name, _)| name.directory() == directory);
-        Ok(of_it.map(|(name, file)| (*name, file.metadata().expect("a size").len())).collect())
-    }
-
-    fn free_bytes(&mut self) -> Result<u64, DiskError> {
-        Ok(u64::MAX)
-    }
-}
-
-impl Drop for FileDisk {
-    fn drop(&mut self) {
-        drop(fs::remove_dir_all(&self.root));
-    }
-}
 
 struct Bench {
     disk: FileDisk,
@@ -122,7 +31,7 @@ struct Bench {
 
 impl Bench {
     fn new(queue_count: usize) -> Self {
-        let disk = FileDisk::new();
+        let disk = FileDisk::new("index");
         let index = Index::new(1, disk.pool(), IndexLimits::default());
         Self {
             disk,
