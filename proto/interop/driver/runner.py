@@ -27,7 +27,8 @@ def run_suite(client, suite, cluster, against, only, directory, tell):
     """All results of the suite; a program that ends early or stays too long is a failed case of its own."""
     directory.mkdir(parents=True, exist_ok=True)
     command = client.command_for(suite, cluster, against, only, directory)
-    child = Child(f"{client.name}-{suite}", command, directory / "err.log", cwd=directory, pipes=True)
+    child = Child(f"{client.name}-{suite}", command, directory / "err.log", env={"HOME": str(directory)},
+                  cwd=directory, pipes=True)
     lines = queue.Queue()
     threading.Thread(target=_pump, args=(child, lines), daemon=True).start()
     results, deadline, finished = [], time.monotonic() + client.deadline_s, False

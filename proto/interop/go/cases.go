@@ -49,8 +49,8 @@ func suite(name string) []oneCase {
 	case "main":
 		return main
 	case "shards":
-		return among(main, "send_ordered,send_batch,send_delayed_by_level,transaction_committed,transaction_checked_back,"+
-			"request_reply,push_concurrent,push_group_shares_queues,push_orderly,push_broadcast,filter_tag,filter_sql92,"+
+		return among(main, "send_ordered,send_delayed_by_level,transaction_committed,transaction_checked_back,"+
+			"request_reply,push_concurrent,push_orderly,push_broadcast,filter_tag,filter_sql92,"+
 			"retry_to_dead_letter,pull_by_polling")
 	case "cluster":
 		return []oneCase{

@@ -75,6 +75,8 @@ func serve(s *scene, topic string) {
 		for _, request := range messages {
 			reply, err := consumer.CreateReplyMessage(request, []byte("re: "+string(request.Body)))
 			if err == nil {
+				// 2.1.2 forgets the body.
+				reply.Body = []byte("re: " + string(request.Body))
 				_, _ = replier.SendSync(context.Background(), reply)
 			}
 		}

@@ -81,13 +81,14 @@ pub struct SubscriptionData {
     /// A filter class, an extinct feature.
     pub class_filter_mode: bool,
     /// Hashes of the tags; empty for all.
-    #[serde(deserialize_with = "lenient::list")]
+    #[serde(deserialize_with = "lenient::numbers")]
     pub code_set: Vec<i32>,
     /// [`EXPRESSION_TAG`] or [`EXPRESSION_SQL92`].
     pub expression_type: String,
     /// The expression as the user wrote it.
     pub sub_string: String,
     /// The time of its last change, in ms.
+    #[serde(deserialize_with = "lenient::number")]
     pub sub_version: i64,
     /// The tags; empty for all.
     #[serde(deserialize_with = "lenient::list")]

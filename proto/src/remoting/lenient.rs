@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::marker::PhantomData;
+use std::str::FromStr;
 
 use serde::de::{DeserializeOwned, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -65,6 +66,35 @@ fn remove_nulls(value: &mut serde_json::Value) {
 /// Reads a list of at most [`BODY_LIST_COUNT_MAX`]; null is the empty one.
 pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
     Ok(Option::<List<T>>::deserialize(deserializer)?.map_or_else(Vec::new, |list| list.0))
+}
+
+/// A number as it may stand in JSON: bare, or in quotes as clients in Go write tag hashes and those in C++ versions too.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Number<T> {
+    Bare(T),
+    Quoted(String),
+}
+
+impl<T: FromStr> Number<T> {
+    fn read<E: Error>(self) -> Result<T, E> {
+        match self {
+            Self::Bare(number) => Ok(number),
+            Self::Quoted(text) => text.trim().parse().map_err(|_| E::custom("a number in quotes is none")),
+        }
+    }
+}
+
+/// Reads a number, bare or in quotes.
+pub(super) fn number<'de, D: Deserializer<'de>, T: Deserialize<'de> + FromStr>(deserializer: D) -> Result<T, D::Error> {
+    Number::deserialize(deserializer)?.read()
+}
+
+/// As [`list`], of numbers bare or in quotes.
+pub(super) fn numbers<'de, D: Deserializer<'de>, T: Deserialize<'de> + FromStr>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    list::<D, Number<T>>(deserializer)?.into_iter().map(Number::read).collect()
 }
 
 struct List<T>(Vec<T>);
@@ -256,6 +286,22 @@ mod tests {
         let text = r#"{"a":"{0:1,","b":[1,2,{3:"\\\""}]}"#;
         let value: serde_json::Value = decode(text.as_bytes()).unwrap();
         assert_eq!(value, serde_json::json!({"a": "{0:1,", "b": [1, 2, {"3": "\\\""}]}));
+    }
+
+    /// What a Go consumer by tags and a C++ consumer say of a subscription.
+    #[test]
+    fn numbers_are_read_bare_and_in_quotes() {
+        #[derive(Deserialize)]
+        struct Body {
+            #[serde(deserialize_with = "numbers")]
+            hashes: Vec<i32>,
+            #[serde(deserialize_with = "number")]
+            version: i64,
+        }
+        let body: Body = decode(br#"{"hashes":["65",-67,"-1797401818"],"version":"1795218653511"}"#).expect("readable");
+        assert_eq!(body.hashes, [65, -67, -1_797_401_818]);
+        assert_eq!(body.version, 1_795_218_653_511);
+        assert!(decode::<Body>(br#"{"hashes":["A"],"version":1}"#).is_err());
     }
 
     #[test]

@@ -110,9 +110,11 @@ final class Pulls {
         Inbox inbox = new Inbox();
         Check.await("the last five of each queue", 20, () -> {
             inbox.addAll(consumer.poll(300));
-            return inbox.messages().size() >= 10;
+            return inbox.messages().stream().filter(message -> message.getQueueOffset() >= 15).count() >= 10;
         });
-        List<Long> offsets = inbox.messages().stream().map(message -> message.getQueueOffset()).sorted().toList();
+        // What was under way when the consumer was sent there may still come; it is one pull of each queue at most.
+        List<Long> offsets = inbox.messages().stream().map(message -> message.getQueueOffset()).filter(offset -> offset >= 15)
+            .sorted().toList();
         Check.equal("offsets", List.of(15L, 15L, 16L, 16L, 17L, 17L, 18L, 18L, 19L, 19L), offsets);
         MessageQueue one = queues.iterator().next();
         consumer.seekToBegin(one);
@@ -121,7 +123,7 @@ final class Pulls {
             again.addAll(consumer.poll(300));
             return again.messages().size() >= 20;
         });
-        Check.equal("first offset after seekToBegin", 0L, again.messages().get(0).getQueueOffset());
+        Check.that("the first message is there again", again.messages().stream().anyMatch(message -> message.getQueueOffset() == 0));
     }
 
     private static void commits(Scene scene) throws Exception {

@@ -12,8 +12,7 @@ import org.apache.rocketmq.client.producer.SendResult;
 
 /** One broker of four shards: for clients four brokers. The usual cases run there too. */
 final class Shards {
-    private static final Set<String> USUAL = Set.of("send_batch", "send_delayed_by_level",
-        "push_group_shares_queues", "push_broadcast", "orderly_takes_over_the_locks", "send_ordered", "push_orderly",
+    private static final Set<String> USUAL = Set.of("send_delayed_by_level", "push_broadcast", "orderly_takes_over_the_locks", "send_ordered", "push_orderly",
         "filter_tag", "filter_sql92", "retry_to_dead_letter", "retry_then_success", "transaction_committed",
         "transaction_checked_back_and_committed", "request_reply", "request_reply_async", "lite_pull_subscribe",
         "query_by_offset_id", "query_by_unique_id", "query_by_key", "trace_of_send_and_consume");

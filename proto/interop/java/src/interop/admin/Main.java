@@ -1,6 +1,8 @@
 package interop.admin;
 
 import interop.Driver;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -23,6 +25,7 @@ public final class Main {
     public static void main(String[] arguments) throws Exception {
         Map<String, String> options = interop.Main.options(arguments);
         Driver.begin();
+        giveLoggingAHome();
         Map<String, Body> cases = new LinkedHashMap<>();
         Stage stage = new Stage(options.get("namesrv"), options.get("against"));
         try {
@@ -40,6 +43,14 @@ public final class Main {
         }
         Driver.done();
         System.exit(0);
+    }
+
+    /** 4.9's tools read how to log from below this folder, and do nothing without. */
+    private static void giveLoggingAHome() throws java.io.IOException {
+        Path conf = Path.of(System.getProperty("user.home"), "rocketmq", "conf");
+        Files.createDirectories(conf);
+        Files.writeString(conf.resolve("logback_tools.xml"), "<configuration><root level=\"OFF\"/></configuration>");
+        System.setProperty("rocketmq.home.dir", conf.getParent().toString());
     }
 
     private static void run(ExecutorService worker, String name, Body body) throws InterruptedException {
