@@ -39,4 +39,5 @@ scenarios! {
     owed_offset_never_wins_over_a_newer_one,
     lying_flush_is_detected,
     full_disk_refuses_and_comes_back,
+    pending_message_ends_exactly_once,
 }

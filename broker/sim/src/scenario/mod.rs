@@ -5,6 +5,7 @@
 
 mod damage;
 mod failure;
+mod pending;
 mod rig;
 mod tail;
 
@@ -30,6 +31,7 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("owed_offset_never_wins_over_a_newer_one", tail::owed_offset_never_wins_over_a_newer_one),
     ("lying_flush_is_detected", failure::lying_flush_is_detected),
     ("full_disk_refuses_and_comes_back", failure::full_disk_refuses_and_comes_back),
+    ("pending_message_ends_exactly_once", pending::pending_message_ends_exactly_once),
 ];
 
 /// The body of the `n`-th message of a script.

@@ -281,6 +281,11 @@ impl Rig {
         }
     }
 
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
     /// The wall clock, ms.
     pub fn wall_ms(&self) -> u64 {
         self.now.wall_ms
@@ -292,7 +297,7 @@ impl Rig {
     }
 }
 
-fn message(now: Now, body: &[u8]) -> NewMessage<'_> {
+pub(super) fn message(now: Now, body: &[u8]) -> NewMessage<'_> {
     NewMessage {
         flag: 0,
         sys_flag: 0,

@@ -1,0 +1,208 @@
+//! Messages for later in random histories: taken, delivered, committed, rolled back, copied by retention, through crashes.
+//!
+//! The rules: what was promised is seen, once, and never before its time; a half that was rolled back is never seen.
+
+use super::rig::message;
+use super::{Got, Rig};
+use crate::rng::Rng;
+use ringmq_broker::store::pending::{NewPending, Pending, PendingKind, PendingRead, SettledBy};
+use ringmq_broker::store::{Appended, Retention};
+use ringmq_proto::ids::{LogPosition, QueueId};
+use ringmq_proto::message::StoredMessage;
+use std::collections::BTreeMap;
+
+const SEGMENT: u64 = 64 << 10;
+const HISTORIES: u64 = 12;
+const STEPS: u64 = 150;
+
+/// What is known of one message.
+struct Taken {
+    appended: Appended,
+    kind: PendingKind,
+    due_ms: u64,
+    /// Taken in this life of the store, so that its promise can be asked for.
+    fresh: bool,
+    promised: bool,
+    /// Its end as rolled back, and whether that was promised.
+    rollback: Option<(Appended, bool)>,
+    /// At this offset of the real queue.
+    seen: Option<u64>,
+}
+
+struct History {
+    rig: Rig,
+    rng: Rng,
+    waiting: QueueId,
+    real: QueueId,
+    taken: BTreeMap<Vec<u8>, Taken>,
+}
+
+/// A delayed message appears exactly once, at or after its time; a committed half once, a rolled back one never.
+pub(super) fn pending_message_ends_exactly_once(alignment: usize) {
+    for seed in 0..HISTORIES {
+        let mut rig = Rig::new(seed, alignment, SEGMENT);
+        rig.options.retention = Retention { bytes: Some(3 * SEGMENT), age_ms: None };
+        rig.options.checkpoint_interval_bytes = 16 << 10;
+        rig.kill();
+        rig.open();
+        let (waiting, real) = (rig.topic("waiting", 1)[0], rig.topic("real", 1)[0]);
+        let filler = rig.topic("filler", 1)[0];
+        let mut history = History { rig, rng: Rng::new(seed), waiting, real, taken: BTreeMap::new() };
+        for step in 0..STEPS {
+            history.step(step, filler);
+        }
+        history.finish(seed);
+    }
+}
+
+impl History {
+    fn step(&mut self, step: u64, filler: QueueId) {
+        match self.rng.below(100) {
+            0..30 => self.take(step),
+            30..55 => self.deliver_due(),
+            55..65 => self.end_half(),
+            65..85 => {
+                for _ in 0..3 {
+                    let _sent = self.rig.append(filler, &[0; 3000]);
+                }
+            }
+            85..88 => self.crash(),
+            _ => {
+                let ms = self.rng.between(1, 700);
+                self.rig.pass_ms(ms);
+            }
+        }
+        self.rig.turn();
+        for _ in 0..self.rng.below(6) {
+            let _more = self.rig.complete().expect("no fault is armed");
+        }
+        self.look();
+    }
+
+    fn take(&mut self, step: u64) {
+        let kind = self.rng.pick(&[PendingKind::Delay, PendingKind::Timer, PendingKind::Half]);
+        let due_ms = self.rig.wall_ms() + self.rng.pick(&[100, 2000, 60_000]);
+        let body = format!("later {step}").into_bytes();
+        let (now, queue) = (self.rig.now(), self.waiting);
+        let new = NewPending { kind, due_ms, proof: 0 };
+        let Ok(appended) = self.rig.store().append_pending(now, queue, &message(now, &body), new) else { return };
+        let taken = Taken { appended, kind, due_ms, fresh: true, promised: false, rollback: None, seen: None };
+        self.taken.insert(body, taken);
+    }
+
+    /// The bytes of a pending message, once they are read.
+    fn read(&mut self, entry: &Pending) -> Option<Vec<u8>> {
+        for _ in 0..20 {
+            match self.rig.store().pending_message(entry) {
+                PendingRead::Found(bytes) => {
+                    return Some(StoredMessage::decode(&bytes).expect("sound").parts.body.to_vec());
+                }
+                PendingRead::Damaged(_) => return None,
+                PendingRead::NotYet => {
+                    self.rig.turn();
+                    let _loaded = self.rig.complete().expect("no fault is armed");
+                }
+            }
+        }
+        None
+    }
+
+    fn deliver_due(&mut self) {
+        let wall_ms = self.rig.wall_ms();
+        let mut due = Vec::new();
+        self.rig.store().due(wall_ms, 8, &mut due);
+        for entry in due {
+            assert!(entry.due_ms <= wall_ms, "due at {}, delivered at {wall_ms}", entry.due_ms);
+            if entry.kind == PendingKind::Half {
+                let _asked = self.rig.store().postpone(entry.origin, wall_ms + 1000);
+            } else {
+                self.settle(entry.origin);
+            }
+        }
+    }
+
+    /// Delivers or commits what is pending there; as often as the store lets it.
+    fn settle(&mut self, origin: LogPosition) {
+        let Some(entry) = self.rig.store().pending(origin) else { return };
+        let Some(body) = self.read(&entry) else { return };
+        let (now, real) = (self.rig.now(), self.real);
+        for _ in 0..2 {
+            let to = (real, &message(now, &body));
+            let _settled = self.rig.store().settle_with_message(now, origin, SettledBy::Delivered, to, true);
+        }
+    }
+
+    fn end_half(&mut self) {
+        let halves: Vec<_> = self.taken.iter().filter(|(_, taken)| taken.kind == PendingKind::Half).collect();
+        if halves.is_empty() {
+            return;
+        }
+        let index = self.rng.index(halves.len());
+        let (body, origin) = (halves[index].0.clone(), halves[index].1.appended.position);
+        let commit = self.rng.percent(60);
+        // Positions of a life that ended before they were durable may be another's now.
+        let ours = self.rig.store().pending(origin);
+        let ours = ours.and_then(|entry| self.read(&entry)).is_some_and(|found| found == body);
+        if ours && commit {
+            self.settle(origin);
+        } else if ours && let Ok(Some(appended)) = self.rig.store().settle(origin, SettledBy::Cancelled) {
+            self.taken.get_mut(&body).expect("listed").rollback = Some((appended, false));
+        }
+    }
+
+    fn crash(&mut self) {
+        if self.rng.percent(50) {
+            self.rig.cut_power();
+        } else {
+            self.rig.kill();
+        }
+        for taken in self.taken.values_mut() {
+            taken.fresh = false;
+            if taken.rollback.is_some_and(|(_, promised)| !promised) {
+                // It may have become durable all the same: then it is gone, else it is pending.
+                (taken.rollback, taken.promised) = (None, false);
+            }
+        }
+        self.rig.open();
+    }
+
+    /// Notes promises and what has appeared.
+    fn look(&mut self) {
+        for taken in self.taken.values_mut() {
+            taken.promised |= taken.fresh && self.rig.is_promised(&taken.appended);
+            if let Some((appended, promised)) = &mut taken.rollback {
+                *promised = *promised || self.rig.is_promised(appended);
+            }
+        }
+        for (offset, got) in self.rig.read_all(self.real) {
+            let Got::Message(body) = got else { panic!("offset {offset} is damaged on a sound disk") };
+            let text = String::from_utf8_lossy(&body).into_owned();
+            let taken = self.taken.get_mut(&body).unwrap_or_else(|| panic!("nobody sent {text}"));
+            let before = taken.seen.replace(offset).unwrap_or(offset);
+            assert_eq!(before, offset, "{text} appears twice");
+            assert!(taken.rollback.is_none_or(|(_, promised)| !promised), "{text} was rolled back");
+            assert!(taken.kind == PendingKind::Half || taken.due_ms <= self.rig.wall_ms(), "{text} is early");
+        }
+    }
+
+    fn finish(mut self, seed: u64) {
+        for _ in 0..130 {
+            self.rig.pass_ms(500);
+            self.deliver_due();
+            self.rig.settle();
+            self.look();
+        }
+        let halves = self.taken.values().filter(|taken| taken.kind == PendingKind::Half && taken.promised);
+        let origins: Vec<_> = halves.map(|taken| taken.appended.position).collect();
+        for origin in origins {
+            self.settle(origin);
+            self.rig.settle();
+            self.look();
+        }
+        for (body, taken) in &self.taken {
+            let owed = taken.promised && taken.rollback.is_none();
+            let text = String::from_utf8_lossy(body);
+            assert!(!owed || taken.seen.is_some(), "seed {seed}: {text} ({:?}) was promised and is lost", taken.kind);
+        }
+    }
+}
