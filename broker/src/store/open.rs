@@ -456,6 +456,7 @@ fn find<D: Disk>(
     let keys = KeyIndex::open(disk, log_id, options.keys, use_derived)?;
     let first = starts.first().copied().unwrap_or(LogPosition::ZERO);
     let knew_all = loaded.is_some() || first == LogPosition::ZERO;
+    let loaded_from = loaded.as_ref().map(|loaded| loaded.from);
     let from = loaded.as_ref().map_or(first, |loaded| loaded.from.min(covered).max(first));
     let mut replay = Replay {
         state: State::default(),
@@ -487,8 +488,10 @@ fn find<D: Disk>(
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }
-    // With all state known, a queue that is not was deleted.
-    let missed = replay.keys_missed && !knew_all;
+    // With all state known, a queue that is not was deleted. A snapshot that is older than the log's first segment does not know
+    // what was said between the two, and said again later.
+    let knew_topics = loaded_from.map_or(first == LogPosition::ZERO, |from| from >= first);
+    let missed = replay.keys_missed && !knew_topics;
     let holds = |position, epoch| epoch_holds(&walked.epochs, position, epoch);
     replay.keys.begin(walked.from, walked.end, missed, &holds);
     Ok(Some(Found { walked, replay, snapshot_from, snapshot_files, knew_all }))
