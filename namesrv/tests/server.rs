@@ -219,6 +219,66 @@ fn a_oneway_request_is_carried_out_and_never_answered() {
 }
 
 #[test]
+fn key_value_configuration_outlives_the_server_and_a_broken_file_stops_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("new/kvConfig.json");
+    let config = || Config { kv_config: Some(file.clone()), ..Config::default() };
+    let fields = |header: Header<'static>, value: Option<&'static str>| {
+        let fields = [("namespace", Some("n")), ("key", Some("k")), ("value", value)];
+        fields.into_iter().fold(header, |mut header, (name, value)| {
+            if let Some(value) = value {
+                header.ext.push(name, value);
+            }
+            header
+        })
+    };
+    let server = spawn_thread(config()).unwrap();
+    let mut peer = Peer::connect(server.addr);
+    assert_eq!(peer.ask(fields(Header::request(100, 0), Some("v")), b"").header.code, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"configTable":{"n":{"k":"v"}}}"#);
+    server.stop();
+    let server = spawn_thread(config()).unwrap();
+    let mut peer = Peer::connect(server.addr);
+    assert_eq!(peer.ask(fields(Header::request(101, 0), None), b"").header.ext.get("value"), Some("v"));
+    assert_eq!(peer.ask(fields(Header::request(102, 0), None), b"").header.code, 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), r#"{"configTable":{}}"#);
+    // The file becomes a directory: a change counts, but is not said to be saved.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    let reply = peer.ask(fields(Header::request(100, 0), Some("w")), b"");
+    let remark = reply.header.remark.unwrap();
+    assert!(reply.header.code == 1 && remark.starts_with("changed, but not saved: "), "{remark}");
+    assert_eq!(peer.ask(fields(Header::request(101, 0), None), b"").header.ext.get("value"), Some("w"));
+    server.stop();
+    std::fs::remove_dir(&file).unwrap();
+    std::fs::write(&file, "{").unwrap();
+    assert!(spawn_thread(config()).unwrap_err().to_string().contains("mend it"));
+}
+
+#[test]
+fn brokers_of_a_name_are_told_unasked_when_their_lowest_id_changes() {
+    let server = start();
+    let (mut slave, mut master) = (Peer::connect(server.addr), Peer::connect(server.addr));
+    let register = |peer: &mut Peer, id, addr| {
+        let header = RegisterBroker { enable_acting_master: Some(true), ..broker("a", id, addr) };
+        peer.ask(Header::request(103, 0).with_ext(&header), &RegisterBody::default().encode_json());
+    };
+    register(&mut slave, 1, "h:1");
+    register(&mut master, 0, "h:0");
+    let told = |peer: &mut Peer| {
+        let notice = peer.receive().header;
+        assert_eq!(notice.code, request_code::NOTIFY_MIN_BROKER_ID_CHANGE);
+        ["minBrokerId", "minBrokerAddr", "offlineBrokerAddr", "brokerName"]
+            .map(|name| notice.ext.get(name).map(String::from))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(told(&mut slave), [some("0"), some("h:0"), None, some("a")]);
+    drop(master);
+    assert_eq!(told(&mut slave), [some("1"), some("h:1"), some("h:0"), some("a")]);
+    assert!(slave.route("T").is_none(), "the connection goes on");
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order_whatever_the_pieces() {
     let server = start();
     let mut peer = Peer::connect(server.addr);
@@ -363,7 +423,7 @@ fn first_bytes_of_other_protocols_are_told_apart() {
         assert_eq!(body.matches('\n').count(), 1, "one sentence: {body}");
     }
     let others: [&[u8]; 5] =
-        [b"\xb1RMQ\x01\0\0\0", b"\x16\x03\x01\x02\0", b"PROXY TCP4", b"\r\n\r\n\0\r\nQUIT\n", b"\x01\0\0\0"];
+        [b"\xb1RMQ\x01\0\0\0", b"\x80\x03\x01\x02\0", b"PROXY TCP4", b"\r\n\r\n\0\r\nQUIT\n", b"\x01\0\0\0"];
     for other in others {
         let mut peer = Peer::connect(server.addr);
         peer.stream.write_all(other).unwrap();

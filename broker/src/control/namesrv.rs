@@ -1,5 +1,14 @@
-//! Keeps one shard registered with one name server: at once, with every change, and every three seconds; unregisters at the
-//! end. A connection of its own for each, because a name server forgets a broker with the connection it came by.
+//! Keeps one shard registered with one name server, RingMQ's or Apache's; unregisters at the end.
+//!
+//! 1. At once, with every change, and every 30 s: the whole table of topics (103).
+//! 2. Every 3 s in between: only its version (322), which is a sign of life as well. A name server that has another one, or
+//!    does not know the code, gets the table.
+//! 3. After a deletion: RingMQ's name servers forget what is not in a whole table. Apache's never do: there a deleted topic is
+//!    registered without queues, so that no client uses it here, and when no other broker has queues of it either, it is deleted
+//!    (216). Two brokers that delete it at the same time both see that, or the later one does.
+//!
+//! A connection of its own for each shard and name server, because a name server forgets a broker with the connection it came
+//! by, and because a dead one must not delay the others.
 
 use std::io;
 use std::sync::Arc;
@@ -7,17 +16,25 @@ use std::time::Duration;
 
 use ringmq_proto::code::Code;
 use ringmq_proto::limits::FRAME_SIZE_BYTES_MAX;
-use ringmq_proto::remoting::registration::{RegisterBroker, UnregisterBroker};
-use ringmq_proto::remoting::{Header, SerializeType, encode_frame, request_code, route, split_frame};
+use ringmq_proto::remoting::namesrv::{CHANGED, DeleteTopicInNamesrv, QueryDataVersion};
+use ringmq_proto::remoting::registration::{RegisterBroker, RegisterReply, UnregisterBroker};
+use ringmq_proto::remoting::route::{self, GetRoute, TopicRoute};
+use ringmq_proto::remoting::{
+    ExtHeader, Header, SerializeType, encode_frame, lenient, request_code as code, split_frame,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::registration::{Identity, Table};
+use super::registration::{Identity, Part, Table};
 
-/// Between two registrations.
+/// Between two signs of life.
 const BEAT: Duration = Duration::from_secs(3);
+
+/// Between two registrations of the whole table without a change: a name server may have lost a topic to another broker's
+/// deletion. As often as RocketMQ's brokers do it.
+const FULL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a registration counts without another, in milliseconds; name servers before 5.x wait two minutes.
 const HEARTBEAT_TIMEOUT_MS: i64 = 10_000;
@@ -72,14 +89,14 @@ async fn serve_connection(
     registered: &mpsc::UnboundedSender<()>,
 ) -> io::Result<()> {
     let stream = in_time(TcpStream::connect(server)).await?;
-    let mut connection = Connection { stream, opaque: 0, buffer: Vec::new() };
-    connection.stream.set_nodelay(true)?;
+    stream.set_nodelay(true)?;
+    let mut connection = Connection { identity, stream, opaque: 0, buffer: Vec::new(), told: None };
     let mut first = true;
     loop {
         let Some(current) = table.borrow_and_update().clone() else {
-            return connection.unregister(identity).await;
+            return connection.unregister().await;
         };
-        connection.register(identity, &current).await?;
+        connection.keep(current).await?;
         if std::mem::take(&mut first) {
             tracing::info!(broker = identity.name, address = identity.address, name_server = server, "registered");
             if registered.send(()).is_err() {
@@ -90,7 +107,7 @@ async fn serve_connection(
             () = sleep(BEAT) => {}
             changed = table.changed() => {
                 if changed.is_err() {
-                    return connection.unregister(identity).await;
+                    return connection.unregister().await;
                 }
                 if table.borrow().is_some() {
                     sleep(CHANGE_REST).await;
@@ -100,76 +117,165 @@ async fn serve_connection(
     }
 }
 
-struct Connection {
+/// What this name server was told over this connection.
+struct Told {
+    table: Arc<Table>,
+    at: Instant,
+    /// It knows 322.
+    compares: bool,
+}
+
+struct Reply {
+    header: Header<'static>,
+    body: Vec<u8>,
+}
+
+struct Connection<'a> {
+    identity: &'a Identity,
     stream: TcpStream,
     opaque: i32,
     buffer: Vec<u8>,
+    told: Option<Told>,
 }
 
-impl Connection {
-    async fn register(&mut self, identity: &Identity, table: &Table) -> io::Result<()> {
-        let replication_address = identity.replication_address();
+impl Connection<'_> {
+    /// One beat: the name server knows that the shard lives, and has this table.
+    async fn keep(&mut self, table: Arc<Table>) -> io::Result<()> {
+        let Some(told) = &self.told else {
+            self.register(&table).await?;
+            self.told = Some(Told { table, at: Instant::now(), compares: true });
+            return Ok(());
+        };
+        let (before, mut compares) = (Arc::clone(&told.table), told.compares);
+        let is_same = before.version == table.version;
+        if is_same && compares && told.at.elapsed() < FULL_INTERVAL {
+            match self.has_version(&table).await? {
+                Some(true) => return Ok(()),
+                Some(false) => {}
+                None => compares = false,
+            }
+        }
+        let gone = table.gone_since(&before);
+        let forgets = self.register(&table).await?;
+        if !gone.is_empty() && !forgets {
+            self.delete(&table, &gone).await?;
+        }
+        self.told = Some(Told { table, at: Instant::now(), compares });
+        Ok(())
+    }
+
+    /// Registers all parts of a table; whether the name server has forgotten the topics that are not in it.
+    async fn register(&mut self, table: &Table) -> io::Result<bool> {
+        let whole = (table.parts.len() == 1).then_some(true);
+        let mut forgets = false;
+        for part in &table.parts {
+            forgets = self.register_part(part, whole).await?;
+        }
+        Ok(forgets)
+    }
+
+    async fn register_part(&mut self, part: &Part, whole_table: Option<bool>) -> io::Result<bool> {
+        let replication_address = self.identity.replication_address();
         let header = RegisterBroker {
-            broker_name: &identity.name,
-            broker_addr: &identity.address,
-            cluster_name: &identity.cluster,
+            broker_name: &self.identity.name,
+            broker_addr: &self.identity.address,
+            cluster_name: &self.identity.cluster,
             ha_server_addr: &replication_address,
             broker_id: route::MASTER_ID,
             heartbeat_timeout_millis: Some(HEARTBEAT_TIMEOUT_MS),
             enable_acting_master: None,
-            compressed: Some(table.compressed),
-            body_crc32: Some(table.checksum),
-            whole_table: Some(true),
+            compressed: Some(part.compressed),
+            body_crc32: Some(part.checksum),
+            whole_table,
         };
-        let opaque = self.next();
-        self.ask(Header::request(request_code::REGISTER_BROKER, opaque).with_ext(&header), &table.body).await
+        let reply = self.ask(code::REGISTER_BROKER, &header, &part.body).await?.successful()?;
+        let reply = RegisterReply::decode(&reply.header.ext).map_err(io::Error::other)?;
+        Ok(reply.whole_table == Some(true))
     }
 
-    async fn unregister(&mut self, identity: &Identity) -> io::Result<()> {
-        let header = UnregisterBroker {
-            broker_name: &identity.name,
-            broker_addr: &identity.address,
-            cluster_name: &identity.cluster,
+    /// Whether the name server has this version of the table; nothing when it does not know the question.
+    async fn has_version(&mut self, table: &Table) -> io::Result<Option<bool>> {
+        let header = QueryDataVersion {
+            broker_name: &self.identity.name,
+            broker_addr: &self.identity.address,
+            cluster_name: &self.identity.cluster,
             broker_id: route::MASTER_ID,
         };
-        let opaque = self.next();
-        self.ask(Header::request(request_code::UNREGISTER_BROKER, opaque).with_ext(&header), &[]).await
+        let reply = self.ask(code::QUERY_DATA_VERSION, &header, &lenient::encode(&table.version)).await?;
+        if reply.header.response_code() == Code::REQUEST_CODE_NOT_SUPPORTED {
+            return Ok(None);
+        }
+        Ok(Some(reply.successful()?.header.ext.get(CHANGED) == Some("false")))
     }
 
-    fn next(&mut self) -> i32 {
+    /// Takes topics out of service, and deletes those that no other broker has.
+    async fn delete(&mut self, table: &Table, gone: &[&str]) -> io::Result<()> {
+        self.register_part(&table.without_queues(gone), None).await?;
+        for topic in gone {
+            let header = GetRoute { topic, accept_standard_json_only: Some(true) };
+            let reply = self.ask(code::GET_ROUTEINFO_BY_TOPIC, &header, &[]).await?;
+            if reply.header.response_code() == Code::TOPIC_NOT_EXIST {
+                continue;
+            }
+            let route = TopicRoute::decode(&reply.successful()?.body).map_err(io::Error::other)?;
+            if route.queue_datas.iter().all(|data| data.read_queue_nums == 0 && data.write_queue_nums == 0) {
+                let header = DeleteTopicInNamesrv { topic, cluster_name: None };
+                self.ask(code::DELETE_TOPIC_IN_NAMESRV, &header, &[]).await?.successful()?;
+            }
+        }
+        // The version of the table is the last that the name server hears.
+        self.register(table).await?;
+        Ok(())
+    }
+
+    async fn unregister(&mut self) -> io::Result<()> {
+        let header = UnregisterBroker {
+            broker_name: &self.identity.name,
+            broker_addr: &self.identity.address,
+            cluster_name: &self.identity.cluster,
+            broker_id: route::MASTER_ID,
+        };
+        self.ask(code::UNREGISTER_BROKER, &header, &[]).await?.successful()?;
+        Ok(())
+    }
+
+    async fn ask<'h>(&mut self, code: i32, typed: &impl ExtHeader<'h>, body: &[u8]) -> io::Result<Reply> {
         self.opaque = self.opaque.wrapping_add(1);
-        self.opaque
-    }
-
-    async fn ask(&mut self, header: Header<'_>, body: &[u8]) -> io::Result<()> {
-        let opaque = header.opaque;
+        let opaque = self.opaque;
         let mut request = Vec::new();
-        encode_frame(&mut request, SerializeType::Json, &header, body);
+        encode_frame(&mut request, SerializeType::Json, &Header::request(code, opaque).with_ext(typed), body);
         in_time(self.stream.write_all(&request)).await?;
         in_time(self.answer(opaque)).await
     }
 
     /// Reads until the answer to `opaque`; what else the name server may say is passed over.
-    async fn answer(&mut self, opaque: i32) -> io::Result<()> {
+    async fn answer(&mut self, opaque: i32) -> io::Result<Reply> {
         loop {
             while let Some((frame, size)) =
                 split_frame(&self.buffer, ANSWER_SIZE_BYTES_MAX).map_err(io::Error::other)?
             {
                 let header = frame.decode_header().map_err(io::Error::other)?;
-                let result = (header.is_response() && header.opaque == opaque).then(|| match header.response_code() {
-                    Code::SUCCESS => Ok(()),
-                    code => {
-                        let remark = header.remark.as_deref().unwrap_or_default();
-                        Err(io::Error::other(format!("the name server answers {code:?}: {remark}")))
-                    }
-                });
+                let reply = (header.is_response() && header.opaque == opaque)
+                    .then(|| Reply { header: header.into_owned(), body: frame.body.to_vec() });
                 self.buffer.drain(..size);
-                if let Some(result) = result {
-                    return result;
+                if let Some(reply) = reply {
+                    return Ok(reply);
                 }
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+impl Reply {
+    fn successful(self) -> io::Result<Self> {
+        match self.header.response_code() {
+            Code::SUCCESS => Ok(self),
+            code => {
+                let remark = self.header.remark.as_deref().unwrap_or_default();
+                Err(io::Error::other(format!("the name server answers {code:?}: {remark}")))
             }
         }
     }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::shard::io::{ControlInput, TopicNotice};
+use crate::shard::names::is_system_topic;
 
 /// How long an explicit change waits for siblings, in milliseconds. When reached: it is answered, naming those that did not
 /// answer.
@@ -127,7 +128,9 @@ impl Siblings {
     /// Offers every shard what a sibling has newer. At the start, and from time to time.
     pub fn compare(&self) -> Vec<Post> {
         let mut newest: BTreeMap<&str, &TopicNotice> = BTreeMap::new();
-        for notice in self.shards.iter().flat_map(|shard| shard.topics.values()) {
+        // Every shard makes the system's topics for itself.
+        let all = self.shards.iter().flat_map(|shard| shard.topics.values());
+        for notice in all.filter(|notice| !is_system_topic(&notice.topic)) {
             let known = newest.entry(&notice.topic).or_insert(notice);
             if known.version < notice.version {
                 *known = notice;

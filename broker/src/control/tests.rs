@@ -47,7 +47,9 @@ fn answer(mut stream: TcpStream, told: &Sender<Told>) {
             }
             let name = header.ext.get("brokerName").expect("named").to_owned();
             let mut reply = Vec::new();
-            encode_frame(&mut reply, SerializeType::Json, &Header::response(Code::SUCCESS, header.opaque), &[]);
+            let mut answer = Header::response(Code::SUCCESS, header.opaque);
+            answer.ext.push("wholeTable", "true");
+            encode_frame(&mut reply, SerializeType::Json, &answer, &[]);
             let told_of = (header.code, name, topics);
             buffer.drain(..size);
             if stream.write_all(&reply).is_err() || told.send(told_of).is_err() {
@@ -59,7 +61,7 @@ fn answer(mut stream: TcpStream, told: &Sender<Told>) {
 
 fn identity(name: &str) -> Identity {
     let (cluster, address) = ("C".into(), "127.0.0.1:10911".into());
-    Identity { name: name.into(), cluster, address, default_topic_queue_count: Some(8) }
+    Identity { name: name.into(), cluster, address, default_topic_queue_count: Some(8), shard_count: 1 }
 }
 
 fn notice(topic: &str, version: u64) -> TopicNotice {
@@ -110,10 +112,10 @@ fn shards_are_registered_with_their_topics_told_of_changes_and_unregistered_at_t
     hub.tell(Event::Control { shard: 0, message: ControlOutput::Topics(vec![notice("t", 1)]) });
     operations.wait_until_ready();
     let told = heard.recv().expect("registered");
-    assert_eq!(told, (103, "a".into(), vec!["TBW102".into(), "t".into()]));
+    assert_eq!(told, (103, "a".into(), ["C", "SELF_TEST_TOPIC", "TBW102", "a", "t"].map(String::from).to_vec()));
     let begun = Instant::now();
     hub.tell(Event::Control { shard: 0, message: ControlOutput::Topics(vec![notice("u", 1)]) });
-    assert_eq!(heard.recv().expect("registered").2, ["TBW102", "t", "u"]);
+    assert_eq!(heard.recv().expect("registered").2, ["C", "SELF_TEST_TOPIC", "TBW102", "a", "t", "u"]);
     assert!(begun.elapsed() < Duration::from_secs(2), "a change does not wait for the beat");
     stop(operations, &hub);
     assert_eq!(heard.iter().next(), Some((104, "a".into(), vec![])));

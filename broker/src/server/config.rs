@@ -97,6 +97,8 @@ pub struct Config {
     pub topic_queue_count_default: u32,
     /// What clients may ask for beside sending and pulling.
     pub features: Features,
+    /// There is a topic for the traces of clients.
+    pub trace_topic: bool,
     /// Connections of one shard at one time.
     pub connection_count_max: usize,
     /// The process ends as soon as one shard has failed, instead of with the last.
@@ -130,6 +132,7 @@ impl Default for Config {
             auto_create_topics: true,
             topic_queue_count_default: 8,
             features: Features::default(),
+            trace_topic: false,
             connection_count_max: 65_536,
             exit_on_failed_shard: false,
             log_format: LogFormat::Text,

@@ -21,7 +21,7 @@ use crate::net::driver::Ended;
 use crate::net::listen::{VIP_PORT_DISTANCE, listen};
 use crate::net::plane::{Mail, Receiving};
 use crate::shard::limits::Limits;
-use crate::shard::settings::Settings;
+use crate::shard::settings::{Settings, SystemTopic};
 use crate::store::{FlushMode, Retention, StoreOptions};
 
 /// How long the advertised address is given to answer.
@@ -236,12 +236,30 @@ fn shard_plan(
         topic_queue_count_default: config.topic_queue_count_default,
         sibling_count: shard_count - 1,
         features: config.features.clone(),
+        system_topics: system_topics(config),
         hash_seed,
         limits: Limits { connection_count_max: config.connection_count_max, ..Limits::default() },
         ..Settings::default()
     };
     let directory = config.shard_directory(index);
     Ok(ShardPlan { index, directory, listeners, store, alignment_bytes: config.alignment_bytes, settings })
+}
+
+/// Topics that messages of the broker's own features lie in. RocketMQ's names, so that its tools see them.
+fn system_topics(config: &Config) -> Vec<SystemTopic> {
+    let reply = format!("{}_REPLY_TOPIC", config.cluster);
+    let delay_levels = u32::from(config.features.delay_levels.count()).max(18);
+    let topics = [
+        ("SCHEDULE_TOPIC_XXXX", delay_levels),
+        ("rmq_sys_wheel_timer", 1),
+        ("RMQ_SYS_TRANS_HALF_TOPIC", 1),
+        ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
+        ("TRANS_CHECK_MAX_TIME_TOPIC", 1),
+        ("OFFSET_MOVED_EVENT", 1),
+        (&reply, 1),
+    ];
+    let topics = topics.into_iter().chain(config.trace_topic.then_some(("RMQ_SYS_TRACE_TOPIC", 1)));
+    topics.map(|(name, queue_count)| SystemTopic { name: name.to_owned(), queue_count }).collect()
 }
 
 fn identity(config: &Config, shard: &ShardAddress, shard_count: u32) -> Identity {
@@ -251,6 +269,7 @@ fn identity(config: &Config, shard: &ShardAddress, shard_count: u32) -> Identity
         cluster: config.cluster.clone(),
         address: shard.advertised.to_string(),
         default_topic_queue_count: config.auto_create_topics.then_some(per_shard),
+        shard_count,
     }
 }
 

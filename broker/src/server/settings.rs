@@ -126,6 +126,7 @@ const SETTINGS: &[Setting] = &[
         c.features.auto_create_groups = parse(t, "true or false")?,
         c.features.auto_create_groups.to_string()
     ),
+    setting!("trace-topic", c, t, c.trace_topic = parse(t, "true or false")?, c.trace_topic.to_string()),
     setting!("connections", c, t, c.connection_count_max = parse(t, "a number")?, c.connection_count_max.to_string()),
     setting!(
         "exit-on-failed-shard",
@@ -157,6 +158,7 @@ const ROCKETMQ_NAMES: &[(&str, &str)] = &[
     ("storePathRootDir", "data"),
     ("autoCreateTopicEnable", "auto-create-topics"),
     ("defaultTopicQueueNums", "default-topic-queues"),
+    ("traceTopicEnable", "trace-topic"),
     ("mapedFileSizeCommitLog", "segment"),
     ("mappedFileSizeCommitLog", "segment"),
     ("messageDelayLevel", "delay-levels"),

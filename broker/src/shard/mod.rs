@@ -33,7 +33,7 @@ mod lifecycle;
 pub mod limits;
 mod locks;
 pub mod metrics;
-mod names;
+pub(crate) mod names;
 mod native;
 mod offsets;
 mod output;
@@ -154,7 +154,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves what `store` holds.
     pub fn new(store: Store, settings: Settings, now: Now) -> Self {
-        Self {
+        let mut shard = Self {
             store,
             life: Life::Serving,
             connections: Connections::default(),
@@ -188,7 +188,9 @@ impl Shard {
             wait_ids: Vec::new(),
             topic_events: Vec::new(),
             settings,
-        }
+        };
+        shard.create_system_topics(&now);
+        shard
     }
 
     /// One thing that happened; what it asks for is added to `fx`.

@@ -5,7 +5,7 @@ use ringmq_proto::code::Code;
 use ringmq_proto::limits::{LONG_NAME_SIZE_BYTES_MAX, TOPIC_NAME_SIZE_BYTES_MAX};
 
 /// Topics that the broker uses itself; clients may neither create nor delete them.
-const SYSTEM_TOPICS: [&str; 8] = [
+const SYSTEM_TOPICS: [&str; 7] = [
     "TBW102",
     "SCHEDULE_TOPIC_XXXX",
     "RMQ_SYS_TRANS_HALF_TOPIC",
@@ -13,7 +13,6 @@ const SYSTEM_TOPICS: [&str; 8] = [
     "TRANS_CHECK_MAX_TIME_TOPIC",
     "SELF_TEST_TOPIC",
     "OFFSET_MOVED_EVENT",
-    "BenchmarkTest",
 ];
 const SYSTEM_PREFIX: &str = "rmq_sys_";
 
@@ -22,7 +21,7 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// Whether a topic is one of the broker's own.
-pub(super) fn is_system_topic(name: &str) -> bool {
+pub(crate) fn is_system_topic(name: &str) -> bool {
     SYSTEM_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX)
 }
 

@@ -148,7 +148,11 @@ impl Shard {
 
     pub(super) fn list_topics(&mut self, connection: &mut Connection, token: Token, after: &str, topics_max: u32) {
         let count_max = topics_max.clamp(1, LIST_TOPICS_MAX) as usize;
-        let mut rest = self.store.state().topics_after(after).filter(|topic| !topic.record.deleted);
+        let mut rest = self
+            .store
+            .state()
+            .topics_after(after)
+            .filter(|topic| !topic.record.deleted && !self.is_own_topic(&topic.record.name));
         let topics = rest.by_ref().take(count_max).map(|topic| TopicInfo {
             topic: &topic.record.name,
             queue_count: queue_count(topic),

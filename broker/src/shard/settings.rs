@@ -59,10 +59,21 @@ pub struct Settings {
     pub sibling_count: u32,
     /// What clients may ask for beside sending and pulling.
     pub features: Features,
+    /// Topics that the broker needs itself: created at the start when they are not there.
+    pub system_topics: Vec<SystemTopic>,
     /// Seeds the hash tables.
     pub hash_seed: u64,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// A topic that the broker needs itself, for reading and writing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemTopic {
+    /// Its name.
+    pub name: String,
+    /// Queues on this shard.
+    pub queue_count: u32,
 }
 
 impl Settings {
@@ -82,6 +93,7 @@ impl Default for Settings {
             topic_queue_count_default: 8,
             sibling_count: 0,
             features: Features::default(),
+            system_topics: Vec::new(),
             hash_seed: 0,
             limits: Limits::default(),
         }

@@ -10,6 +10,7 @@ use super::io::{ControlInput, ControlOutput, Effects, TopicNotice, TopicShape};
 use super::limits::WAIT_NS_MAX;
 use super::names::check_topic;
 use super::request::{NO_QUEUE, OpenedQueue, Rejection, Response, TOO_MANY_WAITING, Token};
+use super::settings::SystemTopic;
 use super::waiting::{WaitId, What};
 use crate::now::Now;
 use crate::store::{Topic, TopicChange, TopicEvent};
@@ -405,6 +406,22 @@ impl Shard {
         let pending = Pending { offered: vec![version], ..Pending::default() };
         self.changes.pending.insert((name.as_str().into(), version), pending);
         Ok(())
+    }
+
+    /// Makes the topics that the broker needs itself and that are not there, so that name servers and tools know them from the
+    /// start. One that cannot be made now (the disk is full) is made when it is used.
+    pub(super) fn create_system_topics(&mut self, now: &Now) {
+        let wanted = self.settings.system_topics.clone();
+        for SystemTopic { name, queue_count } in &wanted {
+            if self.store.state().topic(name).is_none() && self.start_system_topic(now, name, *queue_count).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the broker needs this topic itself: it is not listed among the clients'.
+    pub(super) fn is_own_topic(&self, name: &str) -> bool {
+        self.settings.system_topics.iter().any(|topic| topic.name == name)
     }
 }
 
