@@ -169,7 +169,7 @@ impl Shard {
 
     /// Appends a change of a topic with its next version, which is returned.
     fn append_change(&mut self, now: &Now, wish: TopicWish<'_>, deleted: bool) -> Result<u64, Rejection> {
-        let applied = self.store.state().topic_or_tombstone(wish.name).map_or(0, |topic| topic.record.version);
+        let applied = self.store.state().topic_version(wish.name);
         let name = Box::from(wish.name);
         let version = self.changes.newest(wish.name).unwrap_or(0).max(applied) + 1;
         self.append_version(now, &wish.change(deleted, version))?;

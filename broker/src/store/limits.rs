@@ -32,6 +32,10 @@ pub const PENDING_ROOM_BYTES: usize = 512;
 /// Bytes of pending messages that retention copies in one slice. When reached: the next slice waits for a commit.
 pub const PENDING_COPY_BYTES_MAX: u64 = 256 << 10;
 
+/// Tombstones of deleted topics that a shard keeps. When reached: the oldest is forgotten (`store::state` says what that
+/// means).
+pub const TOMBSTONE_COUNT_MAX: usize = 10_000;
+
 /// Consumer groups of a shard. When reached: an offset commit of a new group answers code 1.
 pub const GROUP_COUNT_MAX: usize = 100_000;
 

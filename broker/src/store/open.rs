@@ -16,7 +16,7 @@ use super::append::Appended;
 use super::cache::BlockCache;
 use super::commit::{Commits, LogConstants};
 use super::error::OpenError;
-use super::format::EpochStart;
+use super::format::{BadCommit, EpochStart};
 use super::hidden::Hidden;
 use super::index::{Index, IndexEntry, IndexError};
 use super::keys::KeyIndex;
@@ -219,7 +219,7 @@ impl Store {
         let pool = disk.pool();
         let current = segments.current().start;
         let commits = Commits::new(constants, pool.clone(), end, current, walked.previous_crc, walked.epochs.clone());
-        let store_time_ms = replay.store_times.values().copied().max().unwrap_or(0);
+        let store_time_ms = replay.store_times.values().copied().fold(replay.state.store_time_ms(), u64::max);
         let mut store = Self {
             role: options.role,
             positions: Positions::recovered(options.flush, epoch, end),
@@ -485,6 +485,10 @@ fn find<D: Disk>(
     replay.state.end_replay();
     // Segments below the trim go in any order: one that is missing there is missed by nobody.
     walked.damaged.retain(|range| range.to > replay.state.trim());
+    if replay.state.trim() < first {
+        let missing = DamagedRange { from: replay.state.trim(), to: first, why: BadCommit::Short };
+        walked.damaged.insert(0, missing);
+    }
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }

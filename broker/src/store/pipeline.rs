@@ -238,7 +238,7 @@ impl Store {
     /// Applies a confirmed state record: the same function for what was just appended and for what recovery reads.
     pub(super) fn apply_state(&mut self, position: LogPosition, record: RecordView<'_>) -> Result<(), MalformedState> {
         if let Some((place, state)) = decode_state(position, record)? {
-            if matches!(state, StateRecord::Trim { .. }) {
+            if matches!(state, StateRecord::Trim(_)) {
                 self.trim_record_end = position.plus(u64::from(record.header.length));
             }
             self.state.apply(place, state);
@@ -344,7 +344,7 @@ impl Store {
         }
         if self.snapshots.due(visible, self.options.checkpoint_interval_bytes) {
             let crc = if mutant::active(Mutant::SnapshotForgetsChecksum) { 0 } else { self.applied_crc };
-            self.snapshots.start((visible, crc), self.positions.epoch(), self.commits.epochs());
+            self.snapshots.start((visible, crc), self.store_time_ms, self.positions.epoch(), self.commits.epochs());
         }
         self.snapshots.work(&self.state, (visible, durable), &self.pool, &mut self.ids, ops);
     }
@@ -395,6 +395,10 @@ impl Store {
         }
         if self.positions.durable() < self.positions.written() {
             self.start_async_flush(ops);
+            return;
+        }
+        // Readers were told that a restart rebuilds the index: the next start must know of it.
+        if self.index.is_noting_damage() {
             return;
         }
         self.superblock.clean = true;

@@ -213,6 +213,11 @@ impl Store {
             Ok(entry) => {
                 let queue = self.state.queues.get_mut(queue_id).expect("looked at above");
                 let found = entry.map_or(queue.visible_offset, |entry| entry.offset);
+                let before = entry.map_or(LogPosition::new(u64::MAX), |entry| entry.position);
+                // What is damaged behind the trim and before the first entry may have been of this queue: a reader of it is
+                // refused, not moved on as from what retention took.
+                let hidden = self.damaged.iter().any(|range| range.to > trim && range.from < before);
+                let found = if hidden { queue.min_offset } else { found };
                 queue.min_offset = queue.min_offset.max(found);
                 // An empty answer is final only when nothing older than the trim is still to be applied.
                 queue.min_offset_trim = trim;

@@ -149,7 +149,8 @@ impl Store {
             }
         }
         if cursor == Cursor::Done {
-            match self.append_state(&StateRecord::Trim { position: target }, None) {
+            let trim = self.state.trim_record(target, self.store_time_ms);
+            match self.append_state(&StateRecord::Trim(trim), None) {
                 Ok(appended) => return RetentionRun::Trimming { end: appended.end },
                 Err(_) => stalled = true,
             }

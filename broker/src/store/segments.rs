@@ -66,6 +66,10 @@ enum Job {
         to: LogPosition,
         op: OpId,
     },
+    /// The flush of the new name failed: it may or may not be durable. Asked again when it is time.
+    NameInDoubt {
+        to: LogPosition,
+    },
 }
 
 #[derive(Debug)]
@@ -269,6 +273,11 @@ impl Segments {
                 let kind = DiskOpKind::Create { file: FileName::Spare(spare), size_bytes: self.size_bytes };
                 self.job = Job::Create { spare, op: ids.issue(kind, out) };
             }
+            Job::NameInDoubt { to } if now_ns >= self.retry_at_ns => {
+                let to = *to;
+                let op = ids.issue(DiskOpKind::SyncDir { directory: Directory::Log }, out);
+                self.job = Job::RenameSyncDir { to, op };
+            }
             Job::Fill { spare, issued_bytes, ops, next_at_ns } => {
                 let filled_percent = *issued_bytes * 100 / self.size_bytes;
                 let depth = fill_depth(!self.next_ready, used_percent, filled_percent, now_ns >= *next_at_ns);
@@ -300,6 +309,7 @@ impl Segments {
     pub fn next_wake_ns(&self) -> Option<u64> {
         match &self.job {
             Job::Fill { ops, next_at_ns, .. } if ops.is_empty() => Some(*next_at_ns),
+            Job::NameInDoubt { .. } => Some(self.retry_at_ns),
             Job::Idle if self.wanted() || !self.next_ready => Some(self.retry_at_ns),
             _ => None,
         }
@@ -364,8 +374,8 @@ impl Segments {
             }
             Job::RenameSyncDir { to, op } if op == completion.id => {
                 if failed {
-                    // The name may or may not be durable: ask again, never assume.
-                    Job::RenameSyncDir { to, op: ids.issue(DiskOpKind::SyncDir { directory: Directory::Log }, out) }
+                    self.retry_at_ns = now_ns + RETRY_INTERVAL_NS;
+                    Job::NameInDoubt { to }
                 } else {
                     self.next_ready = true;
                     self.in_reserve = false;

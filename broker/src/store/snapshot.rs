@@ -72,6 +72,8 @@ pub struct Snapshots {
     bytes: Vec<u8>,
     record_count: u64,
     from: LogPosition,
+    /// No message below `from` was stored later.
+    store_time_ms: u64,
     epoch: Epoch,
     number: u64,
     /// Files that exist, oldest first.
@@ -105,6 +107,7 @@ impl Snapshots {
             bytes: Vec::new(),
             record_count: 0,
             from: last,
+            store_time_ms: 0,
             epoch: Epoch::ZERO,
             number,
             existing,
@@ -117,8 +120,15 @@ impl Snapshots {
         matches!(self.step, Step::Idle) && visible.get().saturating_sub(self.last.get()) >= interval_bytes
     }
 
-    /// Begins one of the state as of `visible` or later; the commit that ends there has the checksum `commit_crc`.
-    pub fn start(&mut self, (visible, commit_crc): (LogPosition, u32), epoch: Epoch, epochs: &[EpochStart]) {
+    /// Begins one of the state as of `visible` or later; the commit that ends there has the checksum `commit_crc`, and no
+    /// message before was stored later than at `store_time_ms`.
+    pub fn start(
+        &mut self,
+        (visible, commit_crc): (LogPosition, u32),
+        store_time_ms: u64,
+        epoch: Epoch,
+        epochs: &[EpochStart],
+    ) {
         self.bytes.clear();
         self.bytes.resize(HEADER_BYTES, 0);
         let tail = &epochs[epochs.len().saturating_sub(super::format::EPOCH_TABLE_COUNT_MAX)..];
@@ -130,6 +140,7 @@ impl Snapshots {
         self.bytes[68..72].copy_from_slice(&commit_crc.to_le_bytes());
         self.record_count = 0;
         (self.from, self.epoch, self.last) = (visible, epoch, visible);
+        self.store_time_ms = store_time_ms;
         self.step = Step::Collecting { cursor: Cursor::start() };
     }
 
@@ -153,7 +164,7 @@ impl Snapshots {
                     // Not part of the walk, which also says what retention owes: a trim is never owed.
                     let trim =
                         if mutant::active(Mutant::SnapshotForgetsTrim) { LogPosition::ZERO } else { state.trim() };
-                    encode(bytes, visible, &StateRecord::Trim { position: trim });
+                    encode(bytes, visible, &StateRecord::Trim(state.trim_record(trim, self.store_time_ms)));
                     *count += 1;
                     self.seal(visible);
                     self.step = Step::Waiting { to: visible };

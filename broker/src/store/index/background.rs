@@ -319,6 +319,12 @@ impl Index {
         self.damage_remembered = damaged;
     }
 
+    /// A run is damaged, and the checkpoint that says so is not durable yet (nor is it stuck behind a failing disk).
+    pub fn is_noting_damage(&self) -> bool {
+        let damaged = self.runs.iter().any(|run| run.damaged.get());
+        damaged && !self.suspended && (!self.damage_remembered || !self.installer.is_idle())
+    }
+
     fn start_merge(&mut self) {
         if let Some(runs) = self.next_merge() {
             let number = self.take_run_number();

@@ -4,6 +4,12 @@
 //! function of the records. What is assigned (ids and versions that unconfirmed records have taken) lives in an overlay
 //! beside it, and is dropped when its record is applied.
 //!
+//! **Deleted topics** leave tombstones, so that a sibling shard that comes late does not bring them back, and so that a
+//! topic that is made anew has a higher version than its deletion. The newest [`TOMBSTONE_COUNT_MAX`] are kept, by the
+//! place of the record that last said them (retention says those again that a leaving segment held). An older one is
+//! forgotten, whatever its age: a sibling that missed so many deletions may bring that topic back, empty. New topics take
+//! versions above every forgotten one.
+//!
 //! Each thing remembers the position of the record that last said its whole value. That makes a snapshot in slices
 //! sound (older records are ignored, the same one may come again), and tells retention what a leaving segment owes.
 
@@ -15,15 +21,15 @@ pub mod records;
 pub mod snapshot;
 
 use super::error::{NO_QUEUE, Refusal, TOO_MANY_QUEUES};
-use super::limits::QUEUE_COUNT_MAX;
+use super::limits::{QUEUE_COUNT_MAX, TOMBSTONE_COUNT_MAX};
 use super::queues::{NamePlace, Queue, Queues};
 use crate::mutant::{self, Mutant};
 use crate::store::pending::table::PendingTable;
 use attributes::Attributes;
 use groups::Groups;
-use records::{GroupRecord, QueueRange, StateRecord, TopicRecord};
+use records::{GroupRecord, QueueRange, StateRecord, TopicRecord, TrimRecord};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use groups::GroupOffset;
 
@@ -115,6 +121,14 @@ pub struct State {
     groups: Groups,
     pub(super) queues: Queues,
     trim: LogPosition,
+    /// The store time that the last trim (or the snapshot) said.
+    store_time_ms: u64,
+    /// Deleted topics by the place of the record that last said so, with their slots.
+    tombstones: BTreeSet<(LogPosition, u32)>,
+    /// Slots of topics that were forgotten.
+    free_slots: Vec<u32>,
+    /// The highest version of a forgotten tombstone.
+    forgotten_version: u64,
     /// Ids below were given to a record, applied or not.
     next_queue_id: u32,
     /// Messages that wait for their time.
@@ -155,6 +169,22 @@ impl State {
         self.trim
     }
 
+    /// No message in what a trim or a snapshot stands for was stored later, in ms.
+    pub fn store_time_ms(&self) -> u64 {
+        self.store_time_ms
+    }
+
+    /// The version that the next change of this topic must exceed.
+    pub fn topic_version(&self, name: &str) -> u64 {
+        self.topic_or_tombstone(name).map_or(self.forgotten_version, |topic| topic.record.version)
+    }
+
+    /// The record of a trim to `position`.
+    pub(super) fn trim_record(&self, position: LogPosition, store_time_ms: u64) -> TrimRecord {
+        let (next_queue_id, next_group_id) = (self.next_queue_id, self.groups.next_id);
+        TrimRecord { position, store_time_ms, next_queue_id, next_group_id, forgotten_version: self.forgotten_version }
+    }
+
     /// Topic changes applied since the last call.
     pub fn drain_events(&mut self, out: &mut Vec<TopicEvent>) {
         out.append(&mut self.events);
@@ -173,7 +203,8 @@ impl State {
     pub(super) fn assign_topic(&self, change: &TopicChange) -> Result<TopicRecord, Refusal> {
         let current = self.pending_topics.get(change.name.as_str());
         let current = current.or_else(|| self.topic_or_tombstone(&change.name).map(|topic| &topic.record));
-        let version = change.version.unwrap_or_else(|| current.map_or(1, |record| record.version + 1));
+        let version = current.map_or(self.forgotten_version, |record| record.version) + 1;
+        let version = change.version.unwrap_or(version);
         // A deleted topic's queues are gone: a topic made anew starts with ids that were never used.
         let live = current.filter(|record| !record.deleted);
         let mut ranges = live.map_or_else(Vec::new, |record| record.ranges.clone());
@@ -269,10 +300,18 @@ impl State {
             StateRecord::Floor { queue, next_offset } => {
                 self.apply_messages(queue, position, next_offset, 0);
             }
-            StateRecord::Trim { position } => self.trim = self.trim.max(position),
+            StateRecord::Trim(trim) => self.apply_trim(trim),
             StateRecord::Pending(pending) => self.pending.apply_pending(pending),
             StateRecord::Settled(settled) => self.pending.apply_settled(&settled),
         }
+    }
+
+    fn apply_trim(&mut self, trim: TrimRecord) {
+        self.trim = self.trim.max(trim.position);
+        self.store_time_ms = self.store_time_ms.max(trim.store_time_ms);
+        self.next_queue_id = self.next_queue_id.max(trim.next_queue_id);
+        self.groups.next_id = self.groups.next_id.max(trim.next_group_id);
+        self.forgotten_version = self.forgotten_version.max(trim.forgotten_version);
     }
 
     fn apply_topic(&mut self, at: RecordPlace, record: TopicRecord) {
@@ -285,14 +324,7 @@ impl State {
             // By version, not by place: what retention says again lies behind newer versions.
             Some(&slot) if self.topic_slots[slot as usize].record.version > record.version => return,
             Some(&slot) => slot,
-            None => {
-                let slot = u32::try_from(self.topic_slots.len()).expect("topics are bounded");
-                let record = TopicRecord { ranges: Vec::new(), deleted: true, ..record.clone() };
-                self.topic_slots.push(Topic { record, queues: Vec::new(), position });
-                self.topic_names.push(self.queues.keep_name(&name));
-                self.topics.insert(name, slot);
-                slot
-            }
+            None => self.take_slot(name, &record, position),
         };
         let ids: Vec<QueueId> = if record.deleted { Vec::new() } else { record.queue_ids().collect() };
         let highest = record.queue_ids().map(|id| id.get() + 1).max().unwrap_or(0);
@@ -307,7 +339,45 @@ impl State {
         }
         self.adopt(record.queue_ids().collect::<Vec<_>>().as_slice(), record.deleted);
         self.events.push(TopicEvent { name: record.name.clone(), version: record.version });
+        self.note_tombstone(slot, position, record.deleted);
         self.topic_slots[slot as usize] = Topic { record, queues: ids, position };
+        self.forget_tombstones();
+    }
+
+    /// A place for a topic that is not known yet.
+    fn take_slot(&mut self, name: Box<str>, record: &TopicRecord, position: LogPosition) -> u32 {
+        let kept_name = self.queues.keep_name(&name);
+        let record = TopicRecord { ranges: Vec::new(), deleted: true, ..record.clone() };
+        let topic = Topic { record, queues: Vec::new(), position };
+        let slot = self.free_slots.pop().unwrap_or_else(|| {
+            self.topic_slots.push(topic.clone());
+            self.topic_names.push(kept_name);
+            u32::try_from(self.topic_slots.len() - 1).expect("topics are bounded")
+        });
+        (self.topic_slots[slot as usize], self.topic_names[slot as usize]) = (topic, kept_name);
+        self.topics.insert(name, slot);
+        slot
+    }
+
+    /// The topic in `slot` is deleted, or is not, by a record at `position`.
+    fn note_tombstone(&mut self, slot: u32, position: LogPosition, deleted: bool) {
+        self.tombstones.remove(&(self.topic_slots[slot as usize].position, slot));
+        if deleted {
+            self.tombstones.insert((position, slot));
+        }
+    }
+
+    /// Keeps as many tombstones as are kept, the newest.
+    fn forget_tombstones(&mut self) {
+        while self.tombstones.len() > TOMBSTONE_COUNT_MAX {
+            let Some((_, slot)) = self.tombstones.pop_first() else { return };
+            let topic = &mut self.topic_slots[slot as usize];
+            self.forgotten_version = self.forgotten_version.max(topic.record.version);
+            let name = std::mem::take(&mut topic.record.name);
+            topic.record.ranges = Vec::new();
+            self.topics.remove(name.as_str());
+            self.free_slots.push(slot);
+        }
     }
 
     fn place_queue(&mut self, id: QueueId, topic_name: NamePlace, number: u32, record: &TopicRecord) {
@@ -412,5 +482,89 @@ impl State {
         hasher.update(&self.trim.get().to_le_bytes());
         hasher.update(&self.pending.digest().to_le_bytes());
         hasher.finalize()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, version: u64, deleted: bool, first: u32) -> StateRecord {
+        StateRecord::Topic(TopicRecord {
+            name: name.into(),
+            version,
+            perm: 6,
+            read_queue_count: 1,
+            write_queue_count: 1,
+            sys_flag: 0,
+            ordered: false,
+            deleted,
+            ranges: vec![QueueRange { first, count: 1 }],
+            multi_tag: false,
+            attributes: Attributes::default(),
+        })
+    }
+
+    fn apply(state: &mut State, position: u64, record: StateRecord) {
+        let position = LogPosition::new(position);
+        state.apply(RecordPlace { position, as_of: position }, record);
+    }
+
+    /// Makes and deletes so many topics.
+    fn deleted(count: u32) -> State {
+        let mut state = State::default();
+        for number in 0..count {
+            let name = format!("t{number}");
+            apply(&mut state, u64::from(number) * 10 + 1, record(&name, 1, false, number));
+            apply(&mut state, u64::from(number) * 10 + 2, record(&name, 2, true, number));
+        }
+        state
+    }
+
+    #[test]
+    fn tombstone_limit_forgets_the_oldest_and_no_version_comes_again() {
+        let many = u32::try_from(TOMBSTONE_COUNT_MAX).expect("small");
+        let mut state = deleted(many);
+        assert_eq!(state.topics_after("").count(), TOMBSTONE_COUNT_MAX);
+        assert_eq!(state.topic_version("never made"), 0);
+        // Retention says the oldest again: the second becomes the oldest.
+        apply(&mut state, 1 << 30, record("t0", 2, true, 0));
+        apply(&mut state, (1 << 30) + 1, record("one more", 7, true, many));
+        assert!(state.topic_or_tombstone("t1").is_none() && state.topic_or_tombstone("t0").is_some());
+        assert_eq!(state.topics_after("").count(), TOMBSTONE_COUNT_MAX);
+        assert_eq!(state.topic_version("t1"), 2, "made anew it has version 3, above its deletion");
+        let trim = state.trim_record(LogPosition::new(1 << 20), 5);
+        assert_eq!((trim.forgotten_version, trim.next_queue_id), (2, many + 1));
+    }
+
+    #[test]
+    fn topic_made_anew_is_no_tombstone_and_its_slot_is_its_own() {
+        let many = u32::try_from(TOMBSTONE_COUNT_MAX).expect("small");
+        let mut state = deleted(many);
+        apply(&mut state, 1 << 30, record("t0", 3, false, many));
+        apply(&mut state, (1 << 30) + 1, record("a", 1, true, many + 1));
+        assert_eq!(state.topics_after("").count(), TOMBSTONE_COUNT_MAX + 1, "nothing is forgotten: one came back");
+        apply(&mut state, (1 << 30) + 2, record("b", 1, true, many + 2));
+        apply(&mut state, (1 << 30) + 3, record("c", 1, false, many + 3));
+        let queue = |name: &str| state.topic(name).map(|topic| topic.queues.clone());
+        assert_eq!(queue("t0"), Some(vec![QueueId::new(many)]));
+        assert_eq!(queue("c"), Some(vec![QueueId::new(many + 3)]));
+        let names: Vec<&[u8]> = state.queues.iter().map(|(_, queue)| state.queues.topic_name(queue)).collect();
+        assert_eq!(names, [b"t0".as_slice(), b"c"]);
+    }
+
+    #[test]
+    fn what_a_trim_says_of_ids_and_versions_holds_without_what_it_took() {
+        let mut state = State::default();
+        let trim = TrimRecord {
+            position: LogPosition::new(1 << 20),
+            store_time_ms: 77,
+            next_queue_id: 40,
+            next_group_id: 5,
+            forgotten_version: 9,
+        };
+        apply(&mut state, 1 << 21, StateRecord::Trim(trim));
+        assert_eq!((state.next_queue_id, state.groups.next_id, state.topic_version("any")), (40, 5, 9));
+        assert_eq!(state.store_time_ms(), 77);
     }
 }

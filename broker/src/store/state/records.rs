@@ -11,7 +11,7 @@
 //! group  (19)  see `super::group_record`
 //! offset (20)  group id u32 | zero u32 | offset u64
 //! floor  (21)  next offset u64
-//! trim   (22)  position u64
+//! trim   (22)  position u64 | store time u64, ms | next queue id u32 | next group id u32 | forgotten topic version u64
 //! pending (24) and settled (25): see `store::pending::record`
 //! ```
 
@@ -55,15 +55,27 @@ pub enum StateRecord {
         /// The next offset.
         next_offset: QueueOffset,
     },
-    /// Everything below the position is no longer retained.
-    Trim {
-        /// Start of the first retained segment.
-        position: LogPosition,
-    },
+    /// The log has lost its beginning.
+    Trim(TrimRecord),
     /// A message waits.
     Pending(Pending),
     /// A message waits no longer.
     Settled(Settled),
+}
+
+/// A trim: everything below a position is no longer retained, and what nothing else in the log may say any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrimRecord {
+    /// Start of the first retained segment.
+    pub position: LogPosition,
+    /// No message before this record was stored later, in ms.
+    pub store_time_ms: u64,
+    /// Queue ids below were given.
+    pub next_queue_id: u32,
+    /// Group ids below were given.
+    pub next_group_id: u32,
+    /// No tombstone that was forgotten has a higher version.
+    pub forgotten_version: u64,
 }
 
 /// A topic.
@@ -106,7 +118,7 @@ impl StateRecord {
             Self::Group(_) => RecordKind::GROUP,
             Self::Offset { .. } => RecordKind::CONSUME_OFFSET,
             Self::Floor { .. } => RecordKind::QUEUE_FLOOR,
-            Self::Trim { .. } => RecordKind::TRIM,
+            Self::Trim(_) => RecordKind::TRIM,
             Self::Pending(_) => RecordKind::PENDING,
             Self::Settled(_) => RecordKind::SETTLED,
         }
@@ -132,7 +144,13 @@ impl StateRecord {
                 out.extend(offset.get().to_le_bytes());
             }
             Self::Floor { next_offset, .. } => out.extend(next_offset.get().to_le_bytes()),
-            Self::Trim { position } => out.extend(position.get().to_le_bytes()),
+            Self::Trim(trim) => {
+                out.extend(trim.position.get().to_le_bytes());
+                out.extend(trim.store_time_ms.to_le_bytes());
+                out.extend(trim.next_queue_id.to_le_bytes());
+                out.extend(trim.next_group_id.to_le_bytes());
+                out.extend(trim.forgotten_version.to_le_bytes());
+            }
             Self::Pending(pending) => pending.encode(out),
             Self::Settled(settled) => settled.encode(out),
         }
@@ -151,7 +169,7 @@ impl StateRecord {
             RecordKind::QUEUE_FLOOR => {
                 decode_u64(reader).map(|next| Self::Floor { queue: queue_id, next_offset: QueueOffset::new(next) })
             }
-            RecordKind::TRIM => decode_u64(reader).map(|position| Self::Trim { position: LogPosition::new(position) }),
+            RecordKind::TRIM => TrimRecord::decode(reader).map(Self::Trim),
             RecordKind::PENDING => Pending::decode(queue_id, payload).map(Self::Pending),
             RecordKind::SETTLED => Settled::decode(payload).map(Self::Settled),
             _ => return Ok(None),
@@ -238,6 +256,15 @@ impl TopicRecord {
     }
 }
 
+impl TrimRecord {
+    fn decode(mut reader: Reader<'_>) -> Option<Self> {
+        let position = LogPosition::new(reader.u64()?);
+        let (store_time_ms, next_queue_id, next_group_id) = (reader.u64()?, reader.u32()?, reader.u32()?);
+        let forgotten_version = reader.u64()?;
+        reader.end(Self { position, store_time_ms, next_queue_id, next_group_id, forgotten_version })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +299,13 @@ mod tests {
             }),
             StateRecord::Offset { group_id: 4, queue: QueueId::new(30), offset: QueueOffset::new(u64::MAX) },
             StateRecord::Floor { queue: QueueId::new(8), next_offset: QueueOffset::new(5) },
-            StateRecord::Trim { position: LogPosition::new(1 << 30) },
+            StateRecord::Trim(TrimRecord {
+                position: LogPosition::new(1 << 30),
+                store_time_ms: 1 << 40,
+                next_queue_id: 7,
+                next_group_id: 8,
+                forgotten_version: 9,
+            }),
         ];
         for record in records {
             let mut payload = Vec::new();

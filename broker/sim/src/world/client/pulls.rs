@@ -1,0 +1,149 @@
+//! Pulls: what a reader gets goes to the judge, message by message; a refusal must have its reason.
+
+use super::{Client, Operation, Told};
+use crate::log::messages;
+use crate::world::ledger::Ledger;
+use ringmq_checker::{Polled, QueueIndex};
+use ringmq_proto::code::Code;
+use ringmq_proto::ids::QueueOffset;
+use ringmq_proto::native::{Failure, Frame, PullReply, PullRequest, encode_pull};
+
+/// A pull, and what was known of its queue when it left.
+#[derive(Debug)]
+struct Pull {
+    queue: QueueIndex,
+    from: u64,
+    /// The deletion of its topic was acknowledged before.
+    deleted: bool,
+    /// Behind the last offset that was known then.
+    known_end: u64,
+}
+
+/// What a pull of this client ended with, for who drives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::world) struct PullEnd {
+    /// The queue.
+    pub queue: QueueIndex,
+    /// Where to go on.
+    pub next: u64,
+    /// The queue's first offset.
+    pub min: u64,
+    /// Behind its last visible offset.
+    pub max: u64,
+    /// How it ended.
+    pub code: Code,
+}
+
+impl Client {
+    /// Pulls at most `(messages, bytes)`.
+    pub(in crate::world) fn pull(
+        &mut self,
+        ledger: &Ledger,
+        handle: u32,
+        queue: QueueIndex,
+        from: u64,
+        (messages_max, bytes_max): (u32, u32),
+        wait_ms: u32,
+    ) {
+        let deleted = ledger.queue(queue).deleted;
+        let known_end = ledger.queue(queue).known_end;
+        let id = self.number(Pull { queue, from, deleted, known_end });
+        let offset = QueueOffset::new(from);
+        encode_pull(&mut self.outgoing, id, &PullRequest { handle, offset, messages_max, bytes_max, wait_ms });
+    }
+
+    /// The queue was seen to end at `max`.
+    pub(super) fn saw_end(&mut self, queue: QueueIndex, max: u64, ledger: &mut Ledger) {
+        let before = self.max_seen.insert(queue, max).unwrap_or(0);
+        if max < before && !ledger.queue(queue).deleted {
+            ledger.wrong(|| format!("client {} saw {queue:?} end at {before} and then at {max}", self.producer));
+        }
+    }
+}
+
+impl Operation for Pull {
+    fn answered(self: Box<Self>, client: &mut Client, reply: &Frame<'_>, told: &mut Told<'_>) -> Result<(), String> {
+        let Self { queue, from, deleted, known_end } = *self;
+        if !reply.header.code.is_pull_result() {
+            return refused(client, reply, queue, from, told.ledger);
+        }
+        let (ledger, store) = (&mut *told.ledger, told.store);
+        if deleted {
+            return Err(format!("a queue whose topic was deleted before the pull is read: {queue:?}"));
+        }
+        let pulled = PullReply::decode(reply).map_err(|error| error.to_string())?;
+        let result = pulled.result;
+        let id = ledger.queue(queue).id;
+        let visible = store.queue(id).map_or(u64::MAX, |queue| queue.visible_offset.get());
+        let min = store.queue(id).map_or(u64::MAX, |queue| queue.min_offset.get());
+        ledger.trimmed(queue, min, store.log_start());
+        let mut polled = Vec::new();
+        for record in pulled.records() {
+            let record = record.map_err(|error| error.to_string())?;
+            if record.header.queue_id != id {
+                return Err(format!("a record of {:?} in a pull of {id:?}", record.header.queue_id));
+            }
+            messages(&record, |(offset, store_time_ms, body)| {
+                if offset >= from {
+                    let message = Polled { offset, content: ledger.content(body) };
+                    ledger.saw(queue, &message, store_time_ms);
+                    polled.push(message);
+                }
+            })?;
+        }
+        if let Some(last) = polled.last().filter(|last| last.offset >= visible) {
+            return Err(format!("offset {} of {queue:?} was read, visible is what lies below {visible}", last.offset));
+        }
+        if reply.header.code == Code::PULL_OFFSET_MOVED {
+            let to = result.next_offset.get();
+            if to > from {
+                ledger.judge.moved(queue, from, to);
+            } else if to < known_end {
+                return Err(format!(
+                    "a reader at {from} is sent back to {to}, and the queue was known to reach {known_end}"
+                ));
+            }
+        } else {
+            ledger.judge.poll(queue, from, result.next_offset.get(), &polled);
+        }
+        if reply.header.code == Code::PULL_NOT_FOUND && result.max_offset.get() > from {
+            return Err(format!("nothing was found at {from}, and the queue ends at {}", result.max_offset));
+        }
+        if reply.header.code == Code::SUCCESS && polled.is_empty() {
+            return Err("found, and nothing in it".into());
+        }
+        client.next_pull.insert(queue, result.next_offset.get());
+        client.saw_end(queue, result.max_offset.get(), ledger);
+        client.pull_end = Some(PullEnd {
+            queue,
+            next: result.next_offset.get(),
+            min: result.min_offset.get(),
+            max: result.max_offset.get(),
+            code: reply.header.code,
+        });
+        Ok(())
+    }
+}
+
+/// A refused pull: damage says where to go on.
+fn refused(
+    client: &mut Client,
+    reply: &Frame<'_>,
+    queue: QueueIndex,
+    from: u64,
+    ledger: &mut Ledger,
+) -> Result<(), String> {
+    let remark = Failure::of(reply).remark;
+    let mut next = from;
+    let excused = ledger.faulty || (ledger.index_damaged && remark.contains("queue index"));
+    if reply.header.code == Code::SYSTEM_ERROR && !excused {
+        let behind = remark.split_once("that can be read has offset ").map(|(_, behind)| behind);
+        let number = behind.and_then(|behind| behind.split(':').next()).and_then(|number| number.parse().ok());
+        next = number.ok_or_else(|| format!("a pull failed: {remark}"))?;
+        ledger.refused_as_damaged(queue, from, next);
+        client.next_pull.insert(queue, next);
+    }
+    let code = reply.header.code;
+    client.pull_end = Some(PullEnd { queue, next, min: 0, max: 0, code });
+    Ok(())
+}
