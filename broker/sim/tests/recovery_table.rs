@@ -207,6 +207,34 @@ fn a_missing_segment_is_damage_and_the_rest_is_served() {
 }
 
 #[test]
+fn a_missing_first_segment_is_damage_unless_it_was_trimmed() {
+    let mut bench = Bench::new(options(512));
+    let queue = bench.topic("t", 1)[0];
+    for n in 0..300u32 {
+        while bench.send(queue, &[n as u8; 8000]).is_err() {
+            bench.settle();
+        }
+        bench.run_disk();
+    }
+    bench.settle();
+    // The topic is said again behind the first segment, as a change of it would.
+    bench.topic("t", 1);
+    bench.settle();
+    let Bench { mut disk, store, now, .. } = bench;
+    disk.settle();
+    for directory in [Directory::Snapshot, Directory::Index] {
+        disk.files(directory).into_iter().for_each(|(file, _)| disk.lose(file));
+    }
+    disk.lose(SEGMENT_0);
+    let (store, report) = reopen(&mut disk, store.options()).expect("opens");
+    assert_eq!(report.damaged.first().map(|range| (range.from.get(), range.to.get())), Some((0, 1 << 20)));
+    let mut bench = Bench { disk, store, now, ops: Vec::new() };
+    let (served, damaged) = serve(&mut bench, queue);
+    assert_eq!(served.last(), Some(&299));
+    assert_eq!(damaged.iter().map(|range| range.end - range.start).sum::<u64>() + served.len() as u64, 300);
+}
+
+#[test]
 fn a_log_that_ends_before_its_floor_without_the_floors_segment_refuses_to_open() {
     let mut bench = Bench::new(options(512));
     let queue = bench.topic("t", 1)[0];

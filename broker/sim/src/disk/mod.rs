@@ -166,6 +166,14 @@ impl SimDisk {
         Some(Completion { id: op.id, result })
     }
 
+    /// Ends the first operation in flight that `wanted` accepts.
+    pub fn complete_one(&mut self, wanted: impl Fn(&DiskOpKind) -> bool) -> Option<Completion> {
+        let index = self.in_flight.iter().position(|flying| wanted(&flying.op.kind))?;
+        let InFlight { op, inode, sequence } = self.in_flight.remove(index);
+        let result = self.run(&op.kind, inode, Some(sequence));
+        Some(Completion { id: op.id, result })
+    }
+
     /// Whether an operation that `wanted` accepts is in flight.
     pub fn has_in_flight(&self, wanted: impl Fn(&DiskOpKind) -> bool) -> bool {
         self.in_flight.iter().any(|flying| wanted(&flying.op.kind))

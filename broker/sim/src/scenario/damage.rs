@@ -3,7 +3,7 @@
 use super::{Got, LOG_ID, Rig, body, filled, whole};
 use crate::log;
 use ringmq_broker::disk::{Directory, FileName};
-use ringmq_broker::store::ViewOutcome;
+use ringmq_broker::store::{ReadOutcome, Retention, ViewOutcome};
 use ringmq_proto::ids::LogPosition;
 
 const SEGMENT: u64 = 1 << 20;
@@ -131,4 +131,132 @@ pub(super) fn commit_of_another_history_is_refused(alignment: usize) {
         assert!(*got == Got::Refused || *got == Got::Message(body(*offset)), "a message of another history: {read:?}");
     }
     assert_eq!(read[..3], whole(3)[..]);
+}
+
+/// Retention took the segment that held most of a queue; the few messages that were left of it are damaged, and so nothing
+/// in the log names its offsets any more. None of them is given again.
+pub(super) fn damage_in_a_trimmed_log_gives_no_offset_twice(alignment: usize) {
+    const SMALL_SEGMENT: u64 = 64 << 10;
+    let mut rig = Rig::new(9, alignment, SMALL_SEGMENT);
+    rig.kill();
+    rig.options.retention = Retention { bytes: Some(SMALL_SEGMENT), age_ms: None };
+    rig.open();
+    let queues = rig.topic("orders", 2);
+    let (unlucky, other) = (queues[0], queues[1]);
+    let mut sent = 0;
+    while rig.store().positions().written() < LogPosition::new(SMALL_SEGMENT) {
+        let _appended = rig.append_batch(unlucky, 200);
+        sent += 200;
+        rig.settle();
+    }
+    let last = rig.send(unlucky, b"the last of it");
+    while rig.store().log_start() < LogPosition::new(SMALL_SEGMENT) {
+        let _promised = rig.send(other, b"time goes on");
+        rig.pass_ms(1100);
+        rig.settle();
+    }
+    rig.kill();
+    for directory in [Directory::Snapshot, Directory::Index] {
+        rig.disk.files(directory).into_iter().for_each(|(file, _)| rig.disk.lose(file));
+    }
+    let mut damaged_bytes = 0;
+    for commit in log::commits(&rig.disk, LOG_ID) {
+        if commit.messages.iter().any(|(queue, ..)| *queue == unlucky) {
+            rig.disk.flip(FileName::Segment(commit.segment), commit.position.since(commit.segment) + 100, 4);
+            damaged_bytes += commit.length;
+        }
+    }
+    let report = rig.open();
+    assert!(!report.damaged.is_empty(), "{report:?}");
+    assert!(
+        sent > damaged_bytes / 10 + 1,
+        "there were more than the damage has room for: {sent}, {damaged_bytes} bytes"
+    );
+    let refused = rig.try_read(unlucky, last.first_offset.get());
+    assert!(matches!(refused, ReadOutcome::Damaged { .. }), "{refused:?}");
+    let next = rig.send(unlucky, b"after the damage").first_offset;
+    assert!(next > last.first_offset, "offset {next} was given before, the last one was {}", last.first_offset);
+}
+
+/// A write that lands on another commit's place (or file) leaves two wrong places: both are refused and reported, neither
+/// is served as anything else, and no other message is lost.
+pub(super) fn misdirected_write_is_refused_and_reported(alignment: usize) {
+    let count = 8;
+    let (mut rig, queue) = filled(14, alignment, SEGMENT, count);
+    rig.kill();
+    let commits: Vec<_> =
+        log::commits(&rig.disk, LOG_ID).into_iter().filter(|commit| !commit.messages.is_empty()).collect();
+    for (meant, hit) in [(0, 1), (1, 0), (2, 6), (6, 2), (3, 4)] {
+        let (from, to) = (&commits[meant], &commits[hit]);
+        let mut copy = rig.copy(meant as u64);
+        let file = FileName::Segment(from.segment);
+        let content = copy.disk.content(file).expect("the first segment");
+        let at = usize::try_from(from.position.since(from.segment)).expect("small");
+        let length = usize::try_from(from.length).expect("small");
+        assert_eq!(from.length, to.length, "one message of one size each");
+        copy.disk.overwrite(file, from.position.since(from.segment), &vec![0; length]);
+        copy.disk.overwrite(FileName::Segment(to.segment), to.position.since(to.segment), &content[at..at + length]);
+        let report = copy.open();
+        let reported =
+            |position: LogPosition| report.damaged.iter().any(|range| range.from <= position && position < range.to);
+        assert!(reported(from.position) && reported(to.position), "{report:?}");
+        for (offset, got) in copy.read_all(queue).into_iter().take(usize::try_from(count).expect("small")) {
+            let is_wrong = [from, to].iter().any(|commit| commit.messages[0].1 == offset);
+            let expected = if is_wrong { Got::Refused } else { Got::Message(body(offset)) };
+            assert_eq!(got, expected, "offset {offset} after commit {meant} was written over {hit}");
+        }
+    }
+}
+
+/// A write that goes astray while the shard runs: what memory still has is served; after a start the place is damaged.
+pub(super) fn write_that_goes_astray_is_seen_by_the_next_start(alignment: usize) {
+    let (mut rig, queue) = filled(15, alignment, SEGMENT, 4);
+    rig.disk.faults.misdirect_after = Some(0);
+    for n in 4..8 {
+        let _acknowledged = rig.send(queue, &body(n));
+    }
+    rig.idle();
+    assert_eq!(rig.read_all(queue), whole(8));
+    rig.cut_power();
+    let report = rig.open();
+    assert_eq!(report.damaged.len(), 1, "{report:?}");
+    let mut expected = whole(8);
+    expected[4].1 = Got::Refused;
+    assert_eq!(rig.read_all(queue)[..8], expected[..]);
+}
+
+/// "The queue index is damaged: restart the broker to rebuild it": the reader is refused, a restart builds it anew, and
+/// nothing is missing then.
+pub(super) fn damaged_index_is_refused_and_rebuilt_by_a_restart(alignment: usize) {
+    const INDEX_BLOCK: u64 = 64 << 10;
+    let mut rig = Rig::new(16, alignment, SEGMENT);
+    rig.kill();
+    rig.options.index.uncovered_bytes_max = 8 << 10;
+    rig.open();
+    let queue = rig.topic("orders", 1)[0];
+    let count = 40;
+    for n in 0..count {
+        let _promised = rig.send(queue, &body(n));
+    }
+    rig.idle();
+    rig.stop();
+    let runs: Vec<_> =
+        rig.disk.files(Directory::Index).into_iter().filter(|(file, _)| matches!(file, FileName::Run(_))).collect();
+    assert!(!runs.is_empty(), "the index has runs");
+    for (run, _) in &runs {
+        // Block 0 is looked at by the start; block 1 holds entries.
+        rig.disk.flip(*run, INDEX_BLOCK + 100, 3);
+    }
+    rig.open();
+    let refused = loop {
+        match rig.try_read(queue, 0) {
+            ReadOutcome::NotYet => rig.settle(),
+            other => break other,
+        }
+    };
+    let ReadOutcome::Damaged { remark, .. } = refused else { panic!("{refused:?}") };
+    assert!(remark.contains("restart the broker to rebuild it"), "{remark}");
+    rig.stop();
+    rig.open();
+    assert_eq!(rig.read_all(queue), whole(count));
 }

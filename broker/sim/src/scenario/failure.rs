@@ -130,3 +130,35 @@ pub(super) fn full_disk_refuses_and_comes_back(alignment: usize) {
         let _back = rig.send(queue, b"back");
     }
 }
+
+/// A directory that cannot be flushed any more is asked again once a second, not in a loop.
+pub(super) fn dead_disk_is_asked_again_after_a_while(alignment: usize) {
+    let mut renamed = 0;
+    for after in 0..12 {
+        let mut rig = Rig::new(after, alignment, SEGMENT);
+        let queue = rig.topic("orders", 1)[0];
+        rig.disk.faults.arm(Fault { class: Class::Name, after, kind: DiskErrorKind::Io, forever: true });
+        for _ in 0..30 {
+            if rig.append(queue, &vec![b'x'; 6000]).is_err() {
+                break;
+            }
+            rig.settle();
+        }
+        let faults = rig.disk.counters().faults;
+        assert!(faults <= 6, "{faults} attempts in no time, from name operation {after} on");
+        for _ in 0..10 {
+            rig.pass_ms(1000);
+            rig.settle();
+        }
+        let later = rig.disk.counters().faults;
+        assert!((faults + 5..=faults + 40).contains(&later), "{faults} attempts, and {later} ten seconds later");
+        rig.disk.faults.heal();
+        rig.pass_ms(1100);
+        rig.settle();
+        rig.pass_ms(1100);
+        rig.settle();
+        let _promised = rig.send(queue, b"after it came back");
+        renamed += u32::from(rig.store().positions().written().get() > SEGMENT);
+    }
+    assert!(renamed > 0, "the next segment's own name was among them");
+}

@@ -32,6 +32,13 @@ pub const ALL: &[(&str, Scenario)] = &[
     ("lying_flush_is_detected", failure::lying_flush_is_detected),
     ("full_disk_refuses_and_comes_back", failure::full_disk_refuses_and_comes_back),
     ("pending_message_ends_exactly_once", pending::pending_message_ends_exactly_once),
+    ("segment_stays_while_it_is_read", tail::segment_stays_while_it_is_read),
+    ("store_time_never_falls_when_the_clock_is_set_back", tail::store_time_never_falls_when_the_clock_is_set_back),
+    ("damage_in_a_trimmed_log_gives_no_offset_twice", damage::damage_in_a_trimmed_log_gives_no_offset_twice),
+    ("misdirected_write_is_refused_and_reported", damage::misdirected_write_is_refused_and_reported),
+    ("write_that_goes_astray_is_seen_by_the_next_start", damage::write_that_goes_astray_is_seen_by_the_next_start),
+    ("damaged_index_is_refused_and_rebuilt_by_a_restart", damage::damaged_index_is_refused_and_rebuilt_by_a_restart),
+    ("dead_disk_is_asked_again_after_a_while", failure::dead_disk_is_asked_again_after_a_while),
 ];
 
 /// The body of the `n`-th message of a script.

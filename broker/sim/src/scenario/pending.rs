@@ -42,7 +42,9 @@ pub(super) fn pending_message_ends_exactly_once(alignment: usize) {
     for seed in 0..HISTORIES {
         let mut rig = Rig::new(seed, alignment, SEGMENT);
         rig.options.retention = Retention { bytes: Some(3 * SEGMENT), age_ms: None };
+        // Both: a start goes back to the older of snapshot and index.
         rig.options.checkpoint_interval_bytes = 16 << 10;
+        rig.options.index.uncovered_bytes_max = 16 << 10;
         rig.kill();
         rig.open();
         let (waiting, real) = (rig.topic("waiting", 1)[0], rig.topic("real", 1)[0]);

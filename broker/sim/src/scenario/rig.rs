@@ -2,11 +2,11 @@
 
 use crate::disk::SimDisk;
 use crate::rng::Rng;
-use ringmq_broker::disk::DiskOp;
+use ringmq_broker::disk::{Completion, DiskOp, DiskOpKind};
 use ringmq_broker::now::Now;
 use ringmq_broker::store::{
-    Appended, Entropy, NewMessage, OpenError, Piece, ReadOutcome, RecordSink, RecoveryReport, Refusal, SearchOutcome,
-    Store, StoreFatal, StoreOptions, TopicChange, ViewOutcome,
+    Appended, BatchItem, BatchShared, Entropy, NewMessage, OpenError, Piece, ReadOutcome, RecordSink, RecoveryReport,
+    Refusal, SearchOutcome, Store, StoreFatal, StoreOptions, TopicChange, ViewOutcome,
 };
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::message::{Host, StoredMessage};
@@ -105,6 +105,27 @@ impl Rig {
         self.ops = ops;
     }
 
+    /// The wall clock is set back; the machine's own goes on.
+    pub fn set_clock_back(&mut self, ms: u64) {
+        self.now.wall_ms -= ms;
+    }
+
+    /// Stops the store cleanly; it is gone then.
+    pub fn stop(&mut self) {
+        let (now, mut ops) = (self.now, std::mem::take(&mut self.ops));
+        self.store().close(now, &mut ops);
+        self.ops = ops;
+        for _ in 0..50 {
+            self.settle();
+            if self.store().is_closed() {
+                self.store = None;
+                return;
+            }
+            self.pass_ms(100);
+        }
+        panic!("the store does not stop");
+    }
+
     /// Starts what can be started, without any completion.
     pub fn turn(&mut self) {
         let (now, mut ops) = (self.now, std::mem::take(&mut self.ops));
@@ -118,7 +139,21 @@ impl Rig {
     /// # Errors
     /// The store's log has failed.
     pub fn complete(&mut self) -> Result<bool, StoreFatal> {
-        let Some(completion) = self.disk.complete() else { return Ok(false) };
+        let completion = self.disk.complete();
+        self.take(completion)
+    }
+
+    /// Ends one operation in flight that is no read. False when there is none.
+    ///
+    /// # Errors
+    /// The store's log has failed.
+    pub fn complete_but_reads(&mut self) -> Result<bool, StoreFatal> {
+        let completion = self.disk.complete_one(|op| !matches!(op, DiskOpKind::Read { .. }));
+        self.take(completion)
+    }
+
+    fn take(&mut self, completion: Option<Completion>) -> Result<bool, StoreFatal> {
+        let Some(completion) = completion else { return Ok(false) };
         let (now, mut ops) = (self.now, std::mem::take(&mut self.ops));
         let result = self.store().on_disk(now, completion, &mut ops);
         ops.drain(..).for_each(|op| self.disk.submit(op));
@@ -196,6 +231,15 @@ impl Rig {
         self.store().append_message(now, queue, &message(now, body))
     }
 
+    /// Appends `count` small messages as one batch record.
+    pub fn append_batch(&mut self, queue: QueueId, count: usize) -> Appended {
+        let now = self.now;
+        let shared = BatchShared { flag: 0, sys_flag: 0, born_time_ms: now.wall_ms, born_host: Host::UNSPECIFIED };
+        let items = vec![BatchItem { tag_hash: 0, properties: b"", body: b"10 bytes.." }; count];
+        let appended = self.store().append_batch(now, queue, &shared, &items);
+        appended.unwrap_or_else(|refusal| panic!("{refusal}"))
+    }
+
     /// Appends messages that count all or none.
     pub fn append_group(&mut self, items: &[(QueueId, &[u8])]) -> Vec<Appended> {
         let now = self.now;
@@ -258,6 +302,11 @@ impl Rig {
                 ReadOutcome::Gone => panic!("{queue:?} is gone"),
             }
         }
+    }
+
+    /// One attempt to read a queue.
+    pub fn try_read(&mut self, queue: QueueId, from: u64) -> ReadOutcome {
+        self.store().read(queue, QueueOffset::new(from), 100, 1 << 20, &mut Collect::default())
     }
 
     /// What lies at a position.

@@ -2,29 +2,36 @@
 
 use super::{Got, LOG_ID, Rig, body, filled, whole};
 use crate::log;
-use ringmq_broker::disk::{Directory, FileName};
-use ringmq_broker::store::{FlushMode, Retention};
+use ringmq_broker::disk::{Directory, DiskOpKind, FileName};
+use ringmq_broker::store::{FlushMode, ReadOutcome, RecoveryReport, Retention, SearchOutcome};
+use ringmq_proto::ids::{LogPosition, QueueId};
 use std::collections::BTreeMap;
 
 const SEGMENT: u64 = 64 << 10;
+
+/// A log whose last six commits were unpromised when the power went: with asynchronous flushes it may lose the first and
+/// keep others. With the report of the opening after that.
+fn torn_tail(seed: u64, alignment: usize) -> (Rig, QueueId, RecoveryReport) {
+    let mut rig = Rig::new(seed, alignment, SEGMENT);
+    let queue = rig.topic("orders", 1)[0];
+    rig.idle();
+    rig.kill();
+    rig.options.flush = FlushMode::Async;
+    rig.open();
+    for n in 0..6 {
+        let _unflushed = rig.append(queue, &body(n)).expect("appended");
+        rig.settle();
+    }
+    rig.cut_power();
+    let report = rig.open();
+    (rig, queue, report)
+}
 
 /// L3: a truncated tail stayed valid in RocketMQ, and came back behind what was written over its beginning.
 pub(super) fn stale_tail_never_returns(alignment: usize) {
     let mut tails = 0;
     for seed in 0..400 {
-        // With asynchronous flushes several commits are unpromised at once: a power cut may lose the first and keep others.
-        let mut rig = Rig::new(seed, alignment, SEGMENT);
-        let queue = rig.topic("orders", 1)[0];
-        rig.idle();
-        rig.kill();
-        rig.options.flush = FlushMode::Async;
-        rig.open();
-        for n in 0..6 {
-            let _unflushed = rig.append(queue, &body(n)).expect("appended");
-            rig.settle();
-        }
-        rig.cut_power();
-        let report = rig.open();
+        let (mut rig, queue, report) = torn_tail(seed, alignment);
         tails += u32::from(report.cut.commits_dropped > 0);
         let kept = rig.read_all(queue);
         // New messages of the same size take the places of the lost ones; then the power goes again.
@@ -131,18 +138,7 @@ pub(super) fn recovery_never_deletes(alignment: usize) {
     // A sound commit that nobody promised, behind a torn one, is cut: its bytes are kept.
     let mut quarantined = 0;
     for seed in 0..200 {
-        let mut rig = Rig::new(seed, alignment, SEGMENT);
-        let queue = rig.topic("orders", 1)[0];
-        rig.idle();
-        rig.kill();
-        rig.options.flush = FlushMode::Async;
-        rig.open();
-        for n in 0..6 {
-            let _unflushed = rig.append(queue, &body(n)).expect("appended");
-            rig.settle();
-        }
-        rig.cut_power();
-        let report = rig.open();
+        let (rig, _, report) = torn_tail(seed, alignment);
         let kept = rig.disk.files(Directory::Quarantine);
         assert_eq!(report.cut.commits_dropped > 0, !kept.is_empty(), "seed {seed}: {report:?} {kept:?}");
         quarantined += u32::from(!kept.is_empty());
@@ -184,4 +180,77 @@ pub(super) fn owed_offset_never_wins_over_a_newer_one(alignment: usize) {
         }
     }
     assert!(repeated > 20, "{repeated} of 40");
+}
+
+/// A read of a segment is on its way to the disk when retention gives the segment up: it leaves when the read has ended.
+pub(super) fn segment_stays_while_it_is_read(alignment: usize) {
+    let mut rig = Rig::new(21, alignment, SEGMENT);
+    let queue = rig.topic("orders", 1)[0];
+    let mut sent = 0;
+    while rig.store().positions().written() < LogPosition::new(3 * SEGMENT) {
+        let _promised = rig.send(queue, &[body(sent), vec![b'.'; 3000]].concat());
+        sent += 1;
+    }
+    rig.kill();
+    rig.options.retention = Retention { bytes: Some(SEGMENT), age_ms: None };
+    rig.open();
+    let oldest = FileName::Segment(LogPosition::ZERO);
+    let reads_it = |op: &DiskOpKind| matches!(op, DiskOpKind::Read { file, .. } if *file == oldest);
+    assert_eq!(rig.try_read(queue, 0), ReadOutcome::NotYet, "after a start nothing is in memory");
+    rig.turn();
+    assert!(rig.disk.has_in_flight(reads_it));
+    for _ in 0..10 {
+        rig.pass_ms(1100);
+        rig.turn();
+        while rig.complete_but_reads().unwrap_or_else(|fatal| panic!("{fatal}")) {}
+    }
+    let is_there = |rig: &Rig| rig.disk.files(Directory::Log).iter().any(|(file, _)| *file == oldest);
+    assert!(rig.store().log_start() >= LogPosition::new(SEGMENT), "it was given up");
+    assert!(rig.disk.has_in_flight(reads_it) && is_there(&rig), "and stays for its reader");
+    for _ in 0..10 {
+        rig.settle();
+        rig.pass_ms(1100);
+    }
+    assert!(!is_there(&rig), "who has read lets it go");
+    assert!(matches!(rig.try_read(queue, 0), ReadOutcome::Moved { .. }), "what was trimmed is not served");
+}
+
+/// The wall clock is set back by an hour while the shard is down, and the start looks at nothing but a snapshot: messages
+/// that come then are still not stored before those that were there.
+pub(super) fn store_time_never_falls_when_the_clock_is_set_back(alignment: usize) {
+    for with_snapshot in [true, false] {
+        let mut rig = Rig::new(22, alignment, SEGMENT);
+        rig.kill();
+        rig.options.checkpoint_interval_bytes = 8 << 10;
+        rig.options.index.uncovered_bytes_max = 8 << 10;
+        rig.open();
+        let queue = rig.topic("orders", 1)[0];
+        for n in 0..20 {
+            let _promised = rig.send(queue, &[body(n), vec![b'.'; 3000]].concat());
+        }
+        let before = latest(&mut rig, queue);
+        while rig.store().positions().written() < LogPosition::new(3 * SEGMENT) {
+            rig.commit_offset("billing", queue, 1);
+        }
+        rig.stop();
+        if !with_snapshot {
+            rig.disk.files(Directory::Snapshot).into_iter().for_each(|(file, _)| rig.disk.lose(file));
+        }
+        rig.set_clock_back(3_600_000);
+        let report = rig.open();
+        assert_eq!(report.scanned_from > LogPosition::new(SEGMENT), with_snapshot, "{report:?}");
+        let _promised = rig.send(queue, b"after");
+        let after = latest(&mut rig, queue);
+        assert!(after >= before, "stored at {before}, and the next one at {after}");
+    }
+}
+
+fn latest(rig: &mut Rig, queue: QueueId) -> u64 {
+    loop {
+        match rig.store().latest_store_time(queue) {
+            SearchOutcome::Found(Some(ms)) => return ms,
+            SearchOutcome::NotYet => rig.settle(),
+            other => panic!("{other:?}"),
+        }
+    }
 }

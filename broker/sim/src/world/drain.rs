@@ -16,7 +16,10 @@ impl World {
     pub(super) fn drain(&mut self) {
         self.requests_left = 0;
         if self.ledger.index_damaged {
-            self.make_the_index_anew();
+            self.rebuild_the_index();
+            if self.is_wrong() {
+                return;
+            }
         }
         self.settle();
         self.sends_come_back();
@@ -69,7 +72,7 @@ impl World {
         }
     }
 
-    fn open_everything(&mut self, auditor: usize) {
+    pub(super) fn open_everything(&mut self, auditor: usize) {
         self.settle();
         for topic in 0..self.ledger.topics.len() {
             if self.ledger.topics[topic].existence == Existence::Present {
@@ -99,7 +102,7 @@ impl World {
                 }
                 Code::SYSTEM_BUSY => {}
                 Code::PULL_NOT_FOUND if from == end.max => {
-                    self.ledger.judge.trimmed(queue, end.min);
+                    self.trimmed(queue, end.min);
                     return self.ledger.judge.drained(queue, end.min, end.max);
                 }
                 _ => {
@@ -111,6 +114,26 @@ impl World {
             }
         }
         self.ledger.wrong(|| format!("the final drain of {queue:?} does not end"));
+    }
+
+    /// Reads a queue up to its end, or to where the index refuses.
+    pub(super) fn read_through(&mut self, reader: usize, handle: u32, queue: QueueIndex) {
+        let mut from = 0;
+        for _ in 0..PULLS_MAX {
+            let client = &mut self.clients[reader];
+            client.pull_end = None;
+            client.pull(&self.ledger, handle, queue, from, (1000, 1 << 20), 0);
+            self.settle();
+            match self.clients[reader].pull_end.take() {
+                Some(end) if end.next != from && !self.is_wrong() => from = end.next,
+                _ => return,
+            }
+        }
+    }
+
+    fn trimmed(&mut self, queue: QueueIndex, min_offset: u64) {
+        let Some(log_start) = self.machine.store().map(Store::log_start) else { return };
+        self.ledger.trimmed(queue, min_offset, log_start);
     }
 
     /// The queues are what the log says (L6): a second reader decodes it without the index.

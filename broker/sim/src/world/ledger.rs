@@ -4,7 +4,7 @@
 //! used again: a topic that is deleted and made anew has new queues.
 
 use ringmq_checker::{Content, Judge, MessageId, Outcome, Polled, QueueIndex, Rules, RunSeed};
-use ringmq_proto::ids::QueueId;
+use ringmq_proto::ids::{LogPosition, QueueId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether a topic exists, as far as answers say.
@@ -74,6 +74,8 @@ pub(super) struct Ledger {
     pub excused: BTreeMap<(QueueId, u64), MessageId>,
     /// A commit was damaged at rest: the log has a hole.
     pub damaged: bool,
+    /// Where damaged commits start.
+    pub damaged_commits: Vec<LogPosition>,
     /// A file of the queue index was damaged at rest: reads through it may be refused until it is made anew.
     pub index_damaged: bool,
     /// Operations of the disk may fail now: reads may be refused.
@@ -103,6 +105,7 @@ impl Ledger {
             clock: 0,
             excused: BTreeMap::new(),
             damaged: false,
+            damaged_commits: Vec::new(),
             index_damaged: false,
             faulty: false,
             wrong: None,
@@ -209,6 +212,36 @@ impl Ledger {
         }
     }
 
+    /// The broker says that `queue` begins at `min_offset`, with a log that begins at `log_start`: it must not begin behind a
+    /// message that is retained, and what is not retained is owed no more.
+    pub(super) fn trimmed(&mut self, queue: QueueIndex, min_offset: u64, log_start: LogPosition) {
+        let books = self.queue(queue);
+        let first_retained = books.positions.iter().find(|(_, position)| **position >= log_start.get());
+        let first_retained = first_retained.map_or(books.known_end, |(offset, _)| *offset);
+        if !books.deleted && min_offset > first_retained && min_offset <= books.known_end {
+            let text = format!("{queue:?} begins at {min_offset}, and offset {first_retained} is retained");
+            return self.wrong(|| text);
+        }
+        // Behind damage the broker may not know where a queue begins, and says less.
+        let took_something = books.positions.values().any(|position| *position < log_start.get());
+        let by_position = if self.damaged && took_something { first_retained } else { 0 };
+        self.judge.trimmed(queue, min_offset.max(by_position));
+    }
+
+    /// A commit was damaged at rest. Its messages may be refused from now on, and are never to be taken for absent.
+    pub(super) fn commit_damaged(&mut self, position: LogPosition, messages: &[(QueueId, u64, Vec<u8>)]) {
+        self.damaged = true;
+        self.damaged_commits.push(position);
+        for (id, offset, body) in messages {
+            if let Some(message) = self.run.read(body) {
+                self.excused.insert((*id, *offset), message);
+            }
+            if let Some(queue) = self.find(*id) {
+                self.queue_mut(queue).store_times.remove(offset);
+            }
+        }
+    }
+
     /// A message was acknowledged; where it lies is told of the first of a record.
     pub(super) fn acknowledged(&mut self, message: MessageId, queue: QueueIndex, offset: u64, position: Option<u64>) {
         self.judge.outcome(message, Outcome::Ok { queue, offset });
@@ -224,8 +257,13 @@ impl Ledger {
 
     /// A reader saw a message with this store time.
     pub(super) fn saw(&mut self, queue: QueueIndex, polled: &Polled, store_time_ms: u64) {
+        let is_excused = self.excused.contains_key(&(self.queue(queue).id, polled.offset));
         let books = self.queue_mut(queue);
         books.known_end = books.known_end.max(polled.offset + 1);
+        if is_excused {
+            // Sound in a damaged commit: a start that could not read it may have gone on at an earlier time.
+            return;
+        }
         let times = &mut books.store_times;
         let before = times.range(..polled.offset).next_back().map(|(_, time)| *time);
         let after = times.range(polled.offset + 1..).next().map(|(_, time)| *time);

@@ -27,8 +27,9 @@ use ringmq_broker::shard::io::ConnectionId;
 use ringmq_broker::shard::settings::Settings;
 use ringmq_broker::store::index::IndexLimits;
 use ringmq_broker::store::keys::KeyLimits;
-use ringmq_broker::store::{Entropy, FlushMode, Retention, StoreOptions};
+use ringmq_broker::store::{Entropy, FlushMode, RecoveryReport, Retention, Store, StoreOptions};
 use ringmq_checker::RunSeed;
+use ringmq_proto::ids::LogPosition;
 
 /// How a history ended.
 #[derive(Clone, Debug)]
@@ -44,10 +45,13 @@ thread_local! {
     static POOL: BlockPool = BlockPool::new(32 << 20);
 }
 
+/// Makes the seed of what is rare from a history's.
+const RARITIES: u64 = 0x5EED_0F0D_D711_1E55;
+
 /// Runs the history of `seed`.
 pub fn run_history(seed: u64, trace: bool) -> History {
     let mut rng = Rng::new(seed);
-    let plan = Plan::new(&mut rng);
+    let plan = Plan::new(&mut rng).with_rarities(&mut Rng::new(seed ^ RARITIES));
     if trace {
         eprintln!("seed {seed}: {plan:#?}");
     }
@@ -76,6 +80,8 @@ struct World {
     log_id: u128,
     /// Incarnation and epoch of the last successful opening: both must rise.
     last_start: (u32, u32),
+    /// Where the log ended at the last opening.
+    opened_at: u64,
     trace: bool,
 }
 
@@ -105,6 +111,7 @@ impl World {
             stopping: false,
             log_id,
             last_start: (0, 0),
+            opened_at: 0,
             trace,
         }
     }
@@ -132,6 +139,7 @@ impl World {
     }
 
     fn finish(mut self) -> History {
+        self.count_segments();
         if self.ledger.found().is_none() {
             self.ledger.judge.finish();
         }
@@ -208,6 +216,7 @@ impl World {
         };
         let flush_failed = self.machine.fatal().is_some();
         self.forget_what_power_may_take(cut || flush_failed || life.cuts_in_recovery > 0);
+        self.count_segments();
         self.machine.drop_shard();
         for client in &mut self.clients {
             client.disconnect(&mut self.ledger);
@@ -228,21 +237,34 @@ impl World {
         if life.flip {
             self.flip_a_bit();
         }
+        if life.astray {
+            self.lead_a_write_astray();
+        }
         let seconds = self.rng.below(20);
         self.machine.pass(1 + seconds * 1_000_000_000);
     }
 
-    /// The process is killed and started again; `change` is done to the disk in between.
-    fn restart_by_kill(&mut self, change: impl FnOnce(&mut crate::disk::SimDisk)) {
+    /// The shard is stopped as an operator stops it, and started again.
+    fn restart(&mut self) {
+        self.stop();
+        self.count_segments();
         self.machine.drop_shard();
         for client in &mut self.clients {
             client.disconnect(&mut self.ledger);
         }
         self.draining.clear();
+        self.stopping = false;
         self.machine.disk.kill();
-        self.tally.kills += 1;
-        change(&mut self.machine.disk);
+        self.tally.stops += 1;
         self.open(0);
+    }
+
+    /// What became of segments in the life that ends.
+    fn count_segments(&mut self) {
+        let Some(store) = self.machine.store() else { return };
+        let segment = |position: u64| position / self.plan.segment_size_bytes;
+        self.tally.rolls += segment(store.positions().written().get()) - segment(self.opened_at);
+        self.tally.trims += store.metrics().segments_released;
     }
 
     /// With `flush = "async"` a power cut may take back what was not flushed: nobody is owed that.
@@ -285,6 +307,8 @@ impl World {
                             .wrong(|| format!("incarnation and epoch are {start:?} after a start with {last:?}"));
                     }
                     self.last_start = start;
+                    self.opened_at = report.end.get();
+                    self.look_for_reports(&report);
                     self.machine.disk.power_left = None;
                     break;
                 }
@@ -309,6 +333,17 @@ impl World {
             self.look_for_skips();
         }
         !self.is_wrong()
+    }
+
+    /// What is damaged in the part of the log that the start looked at must be reported, as long as it is retained.
+    fn look_for_reports(&mut self, report: &RecoveryReport) {
+        let Some(log_start) = self.machine.store().map(Store::log_start) else { return };
+        let must_be_seen = |from: &LogPosition| *from >= report.scanned_from && *from >= log_start;
+        let is_reported = |at: LogPosition| report.damaged.iter().any(|range| range.from <= at && at < range.to);
+        let silent = self.ledger.damaged_commits.iter().copied().filter(must_be_seen).find(|from| !is_reported(*from));
+        if let Some(silent) = silent {
+            self.ledger.wrong(|| format!("the damaged commit at {silent} is not reported: {report:?}"));
+        }
     }
 
     /// After damage, queues that may have had messages in it go on at higher offsets.
@@ -356,7 +391,7 @@ fn store_options(plan: &Plan, rng: &mut Rng) -> StoreOptions {
         hot_tail_bytes: 2 << 20,
         cache_bytes: rng.pick(&[64 << 10, 1 << 20]),
         flush: if plan.flush_sync { FlushMode::Sync } else { FlushMode::Async },
-        retention: Retention { bytes: plan.retention_bytes, age_ms: None },
+        retention: Retention { bytes: plan.retention_bytes, age_ms: plan.retention_age_ms },
         index: IndexLimits { uncovered_bytes_max: checkpoint_interval_bytes, ..IndexLimits::default() },
         keys: KeyLimits { uncovered_bytes_max: checkpoint_interval_bytes, ..KeyLimits::default() },
         checkpoint_interval_bytes,

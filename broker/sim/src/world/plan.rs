@@ -52,6 +52,8 @@ pub struct Life {
     pub cuts_in_recovery: u32,
     /// A bit of the log flips while the shard is down.
     pub flip: bool,
+    /// A write of this life turns out to have landed elsewhere.
+    pub astray: bool,
 }
 
 /// The history of a seed.
@@ -65,6 +67,10 @@ pub struct Plan {
     pub flush_sync: bool,
     /// Bytes of log after which old segments go.
     pub retention_bytes: Option<u64>,
+    /// Milliseconds after which they go.
+    pub retention_age_ms: Option<u64>,
+    /// Of 1000 steps, at so many somebody sets the wall clock.
+    pub clock_set_permille: u64,
     /// Clients at the same time.
     pub client_count: usize,
     /// Topics that clients know of.
@@ -99,6 +105,8 @@ impl Plan {
             alignment: rng.pick(&[512, 4096]),
             segment_size_bytes,
             flush_sync,
+            retention_age_ms: None,
+            clock_set_permille: 0,
             retention_bytes: rng.percent(30).then(|| segment_size_bytes * rng.between(1, 3)),
             client_count: rng.index(3) + 1,
             topic_count: rng.index(3) + 1,
@@ -112,6 +120,27 @@ impl Plan {
             split_receives: rng.percent(50),
             lives: (0..life_count).map(|_| Life::new(rng, requests_max)).collect(),
         }
+    }
+
+    /// What is rare, drawn apart from all else: the seeds that found something before there was more to draw keep their
+    /// histories, most of them.
+    #[must_use]
+    pub fn with_rarities(mut self, rng: &mut Rng) -> Self {
+        if rng.percent(10) {
+            self.clock_set_permille = rng.pick(&[1, 5, 20]);
+        }
+        if rng.percent(4) {
+            self.retention_age_ms = Some(rng.pick(&[1000, 60_000, 3_600_000]));
+        }
+        if rng.percent(3) {
+            self.segment_size_bytes = 1 << 20;
+            self.retention_bytes = self.retention_bytes.map(|_| (1 << 20) * rng.between(1, 2));
+            self.body_bytes_max = rng.pick(&[600, 9000, 40_000]);
+        }
+        for life in &mut self.lives {
+            life.astray = rng.percent(1);
+        }
+        self
     }
 }
 
@@ -130,6 +159,7 @@ impl Life {
             trouble,
             cuts_in_recovery: if rng.percent(25) { u32::try_from(rng.between(1, 3)).unwrap_or(1) } else { 0 },
             flip: rng.percent(4),
+            astray: false,
         }
     }
 }

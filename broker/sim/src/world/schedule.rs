@@ -30,6 +30,9 @@ impl World {
         let us = if self.rng.percent(2) { 1000 } else { 10 };
         let ns = self.rng.below(us * 1000);
         self.machine.pass(ns);
+        if self.plan.clock_set_permille > 0 && self.rng.below(1000) < self.plan.clock_set_permille {
+            self.set_the_clock();
+        }
         let Some(next) = self.choose(asking) else { return self.wait() };
         match next {
             Move::Disk => {
@@ -55,6 +58,16 @@ impl World {
             Move::Leave => self.leave(),
         }
         true
+    }
+
+    /// Somebody, or NTP, sets the wall clock: by a little or by hours, to either side.
+    fn set_the_clock(&mut self) {
+        let by_ms = self.rng.pick(&[1, 50, 1000, 60_000, 3_600_000, 86_400_000]);
+        let back = self.rng.percent(50);
+        self.say(|| format!("the wall clock is set {by_ms} ms {}", if back { "back" } else { "forward" }));
+        let wall_ms = &mut self.machine.now.wall_ms;
+        *wall_ms = if back { wall_ms.saturating_sub(by_ms) } else { *wall_ms + by_ms };
+        self.tally.clock_sets += 1;
     }
 
     fn choose(&mut self, asking: bool) -> Option<Move> {

@@ -48,6 +48,10 @@ tally! {
     faults = "disk faults",
     /// Bits flipped at rest.
     flips = "flipped bits",
+    /// Writes that landed elsewhere.
+    astray = "writes astray",
+    /// Times that the wall clock was set.
+    clock_sets = "clocks set",
     /// Requests of clients.
     requests = "requests",
     /// Messages acknowledged or read, as the final drain found them.
