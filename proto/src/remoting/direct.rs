@@ -67,7 +67,10 @@ pub fn read_head(frame: &Frame<'_>) -> Result<Head, FrameError> {
 
 /// Reads the header of `frame` and gives each field to `field`, name and value, in their order; of a name that comes twice
 /// the last one counts.
-pub(super) fn scan<'a>(
+///
+/// # Errors
+/// When the header cannot be decoded: close the connection. Fields may have been given before that was noticed.
+pub fn scan<'a>(
     frame: &Frame<'a>,
     scratch: &'a mut Vec<u8>,
     field: impl FnMut(&'a str, &'a str),

@@ -71,7 +71,12 @@ impl<'a, N: Into<Cow<'a, str>>, V: Into<Cow<'a, str>>> FromIterator<(N, V)> for 
 /// A typed header: the extension fields of one request or response code.
 pub trait ExtHeader<'a>: Sized {
     /// Reads the fields of this header; others are left alone.
-    fn decode(ext: &'a ExtFields<'_>) -> Result<Self, FieldError>;
+    fn decode(ext: &'a ExtFields<'_>) -> Result<Self, FieldError> {
+        Self::from_fields(|name| ext.get(name))
+    }
+
+    /// Reads the fields of this header as `find` gives them by their names.
+    fn from_fields(find: impl Fn(&'static str) -> Option<&'a str>) -> Result<Self, FieldError>;
 
     /// Reads this header straight from a frame, in one pass and without taking memory: the numbers that every header has,
     /// and the fields. What is escaped in the frame is put into `scratch`, which grows to the size of a header and is kept
@@ -175,8 +180,10 @@ macro_rules! ext_header {
     };
     (@impl ($name:ty) { $($field:ident = $wire:literal,)* }) => {
         impl<'a> $crate::remoting::ext::ExtHeader<'a> for $name {
-            fn decode(ext: &'a $crate::remoting::ext::ExtFields<'_>) -> Result<Self, $crate::remoting::FieldError> {
-                Ok(Self { $($field: $crate::remoting::ext::ExtValue::from_ext($wire, ext.get($wire))?,)* })
+            fn from_fields(
+                find: impl Fn(&'static str) -> Option<&'a str>,
+            ) -> Result<Self, $crate::remoting::FieldError> {
+                Ok(Self { $($field: $crate::remoting::ext::ExtValue::from_ext($wire, find($wire))?,)* })
             }
 
             fn read(

@@ -6,6 +6,7 @@
 use super::ext::ext_header;
 use super::frame::SerializeType;
 use super::frame_writer::{FrameWriter, Numbers};
+use super::header::Language;
 use crate::code::Code;
 
 /// Bits of [`PullMessage::sys_flag`].
@@ -95,6 +96,34 @@ ext_header! {
     }
 }
 
+/// Appends the frame of a request with this code, of [`Language::RUST`].
+///
+/// Panics when its texts are too long for a header: the sender must have bounded them.
+pub fn encode_pull_request(
+    out: &mut Vec<u8>,
+    serialize_type: SerializeType,
+    (code, opaque): (i32, i32),
+    request: &PullMessage<'_>,
+) {
+    let mut writer =
+        FrameWriter::new(out, serialize_type, Numbers { code, flag: 0, opaque, language: Language::RUST }, "");
+    writer.text("consumerGroup", request.consumer_group);
+    writer.text("topic", request.topic);
+    writer.number("queueId", request.queue_id.into());
+    writer.number("queueOffset", request.queue_offset);
+    writer.number("maxMsgNums", request.max_msg_nums.into());
+    writer.number("sysFlag", request.sys_flag.into());
+    writer.number("commitOffset", request.commit_offset);
+    writer.number("suspendTimeoutMillis", request.suspend_timeout_millis);
+    writer.optional_text("subscription", request.subscription);
+    writer.number("subVersion", request.sub_version);
+    writer.optional_text("expressionType", request.expression_type);
+    writer.optional_number("maxMsgBytes", request.max_msg_bytes.map(i64::from));
+    writer.optional_number("requestSource", request.request_source.map(i64::from));
+    writer.optional_text("proxyFrowardClientId", request.proxy_forward_client_id);
+    writer.finish(0);
+}
+
 /// Appends the frame of an answer up to its body, which the caller sends right behind it in exactly `body_size_bytes`
 /// bytes. The remark is the name of the status (`FOUND`, `NO_MATCHED_MESSAGE`, …).
 ///
@@ -117,4 +146,38 @@ pub fn encode_pull_response_head(
     writer.optional_number("groupSysFlag", response.group_sys_flag.map(i64::from));
     writer.optional_number("forbiddenType", response.forbidden_type.map(i64::from));
     writer.finish(body_size_bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remoting::ext::ExtHeader;
+    use crate::remoting::{Header, encode_frame};
+
+    #[test]
+    fn a_request_is_what_the_list_of_its_fields_would_be() {
+        let request = PullMessage {
+            consumer_group: "g",
+            topic: "T",
+            queue_id: 3,
+            queue_offset: 1 << 40,
+            max_msg_nums: 32,
+            sys_flag: pull_flag::SUSPEND | pull_flag::SUBSCRIPTION,
+            commit_offset: -1,
+            suspend_timeout_millis: 15_000,
+            subscription: Some("a > 'b\"'"),
+            sub_version: 7,
+            expression_type: Some("SQL92"),
+            max_msg_bytes: Some(1),
+            request_source: Some(2),
+            proxy_forward_client_id: Some("c"),
+        };
+        for serialize_type in [SerializeType::Json, SerializeType::Binary] {
+            let (mut direct, mut listed) = (Vec::new(), Vec::new());
+            encode_pull_request(&mut direct, serialize_type, (11, -5), &request);
+            encode_frame(&mut listed, serialize_type, &Header::request(11, -5).with_ext(&request), b"");
+            assert_eq!(direct, listed);
+            assert_eq!(Header::request(11, 0).with_ext(&request).ext, request.to_ext());
+        }
+    }
 }
