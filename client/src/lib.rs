@@ -43,6 +43,7 @@ mod message;
 mod name_server;
 mod outgoing;
 pub mod producer;
+pub mod remoting;
 
 pub use admin::Admin;
 pub use cluster::Broker;

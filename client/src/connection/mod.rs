@@ -12,9 +12,10 @@
 //! are the owner's business.
 
 mod event;
+pub(crate) mod output;
 mod received;
 mod request;
-mod slots;
+pub(crate) mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use ringmq_proto::limits::{FRAME_MESSAGE_COUNT_MAX, FRAME_SIZE_BYTES_MAX};
 use ringmq_proto::native::frame::PROTOCOL_VERSION;
 use ringmq_proto::native::{FrameFlags, Hello, Kind, encode_preamble, encode_request};
 
+use output::Output;
 use slots::Slots;
 
 /// What the client says of itself in its hello.
@@ -73,9 +75,7 @@ pub struct Connection {
     limits: Limits,
     slots: Slots,
     handle_count: usize,
-    /// Requests; the first `sent` bytes are with the socket already.
-    output: Vec<u8>,
-    sent: usize,
+    output: Output,
     /// The beginning of a frame whose rest has not arrived.
     partial: Vec<u8>,
 }
@@ -94,11 +94,10 @@ impl Connection {
             limits: Limits::before_hello(),
             slots: Slots::new(),
             handle_count: 0,
-            output: Vec::new(),
-            sent: 0,
+            output: Output::new(),
             partial: Vec::new(),
         };
-        connection.output.extend_from_slice(&encode_preamble());
+        connection.output.bytes().extend_from_slice(&encode_preamble());
         let hello = Hello {
             version_min: PROTOCOL_VERSION,
             version_max: PROTOCOL_VERSION,
@@ -107,7 +106,7 @@ impl Connection {
             ..Hello::default()
         };
         let id = connection.slots.take(Kind::HELLO.0, 0).expect("the first request");
-        encode_request(&mut connection.output, Kind::HELLO, id.get(), FrameFlags::NONE, &hello);
+        encode_request(connection.output.bytes(), Kind::HELLO, id.get(), FrameFlags::NONE, &hello);
         connection
     }
 
@@ -119,7 +118,7 @@ impl Connection {
     /// Bytes to send.
     #[inline]
     pub fn output(&self) -> &[u8] {
-        &self.output[self.sent..]
+        self.output.pending()
     }
 
     /// The first `count` bytes of the output have been sent.
@@ -127,26 +126,14 @@ impl Connection {
     /// Panics when the output is shorter.
     #[inline]
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.output.len() - self.sent, "{count} bytes of {} sent", self.output.len() - self.sent);
-        self.sent += count;
-        if self.sent == self.output.len() {
-            self.output.clear();
-            self.sent = 0;
-        } else if self.sent > self.output.len() / 2 {
-            // A socket that takes a little at a time must not make the buffer grow behind it.
-            self.output.drain(..self.sent);
-            self.sent = 0;
-        }
+        self.output.consume(count);
     }
 
     /// Moves all bytes to send into `out`, which is empty; its memory becomes the next output.
     ///
     /// Panics when `out` is not empty.
     pub fn swap_output(&mut self, out: &mut Vec<u8>) {
-        assert!(out.is_empty(), "{} bytes would be sent behind later ones", out.len());
-        self.output.drain(..self.sent);
-        self.sent = 0;
-        std::mem::swap(&mut self.output, out);
+        self.output.swap(out);
     }
 
     /// Requests that have not been answered.

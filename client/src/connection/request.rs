@@ -94,7 +94,7 @@ impl Connection {
     pub fn send_batch(&mut self, items: &[SendItem<'_>], options: SendOptions) -> Result<RequestId, RequestError> {
         let size_bytes = self.check_items(items)?;
         let id = if options.oneway { self.admit(size_bytes)? } else { self.take(Kind::SEND, size_bytes)? };
-        encode_send(&mut self.output, id.get(), options.flags(), items);
+        encode_send(self.output.bytes(), id.get(), options.flags(), items);
         Ok(id)
     }
 
@@ -120,7 +120,7 @@ impl Connection {
     /// `request.wait_ms` when there are none.
     pub fn pull(&mut self, request: &PullRequest) -> Result<RequestId, RequestError> {
         let id = self.take(Kind::PULL, SMALL_REQUEST_SIZE_BYTES)?;
-        encode_pull(&mut self.output, id.get(), request);
+        encode_pull(self.output.bytes(), id.get(), request);
         Ok(id)
     }
 
@@ -187,13 +187,13 @@ impl Connection {
     /// Asks whether the broker is there. Answered by [`Event::Done`](super::Event::Done).
     pub fn ping(&mut self) -> Result<RequestId, RequestError> {
         let id = self.take(Kind::PING, SMALL_REQUEST_SIZE_BYTES)?;
-        encode_ping(&mut self.output, id.get());
+        encode_ping(self.output.bytes(), id.get());
         Ok(id)
     }
 
     fn table<'t>(&mut self, kind: Kind, table: &impl Table<'t>) -> Result<RequestId, RequestError> {
         let id = self.take(kind, SMALL_REQUEST_SIZE_BYTES)?;
-        encode_request(&mut self.output, kind, id.get(), FrameFlags::NONE, table);
+        encode_request(self.output.bytes(), kind, id.get(), FrameFlags::NONE, table);
         Ok(id)
     }
 
