@@ -1,5 +1,6 @@
 //! The limits of a name server, each with what happens when it is reached. Those of frames, headers and a registration's
-//! body are `ringmq_proto::limits`.
+//! body are `ringmq_proto::limits`, those of
+//! TLS `ringmq_tls::limits`.
 
 use std::time::Duration;
 

@@ -26,7 +26,24 @@ struct Arguments {
     #[arg(long, value_name = "FILE", env = "RINGMQ_NAMESRV_KV_CONFIG")]
     kv_config: Option<PathBuf>,
 
-    /// An option under RocketMQ's name, such as orderMessageEnable=true; may be given several times.
+    /// TLS on the port: disabled, permissive (both, told apart by the first byte) or enforcing. [default: permissive]
+    #[arg(long, value_name = "MODE", env = "RINGMQ_NAMESRV_TLS_MODE")]
+    tls_mode: Option<String>,
+
+    /// PEM file of the certificate; read again when it changes. [default: one of the server's own making]
+    #[arg(long, value_name = "FILE", env = "RINGMQ_NAMESRV_TLS_CERT")]
+    tls_cert: Option<String>,
+
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE", env = "RINGMQ_NAMESRV_TLS_KEY")]
+    tls_key: Option<String>,
+
+    /// Folder where a certificate of the server's own making is kept; without one, each start makes another.
+    #[arg(long, value_name = "DIR", env = "RINGMQ_NAMESRV_TLS_HOME")]
+    tls_home: Option<PathBuf>,
+
+    /// An option under RocketMQ's name, such as orderMessageEnable=true or tls.server.need.client.auth=require; may be given
+    /// several times.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     options: Vec<String>,
 }
@@ -53,13 +70,29 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { listen, kv_config, options: texts } = arguments;
-    let mut options = Options::default();
-    for text in &texts {
-        options.update(text).with_context(|| format!("--set {text}"))?;
+/// What `--set` and the flags of TLS say.
+fn options(arguments: &Arguments) -> anyhow::Result<(Options, ringmq_tls::Settings)> {
+    let (mut options, mut tls) = (Options::default(), ringmq_tls::Settings::default());
+    let Arguments { tls_mode, tls_cert, tls_key, .. } = arguments;
+    for (name, value) in
+        [("tls.server.mode", tls_mode), ("tls.server.certPath", tls_cert), ("tls.server.keyPath", tls_key)]
+    {
+        value.as_deref().map_or(Ok(()), |value| tls.set(name, value))?;
     }
-    let config = Config { listen, kv_config, options, ..Config::default() };
+    for text in &arguments.options {
+        match text.split_once('=') {
+            // Not with the text: it may be a password.
+            Some((name, value)) if name.starts_with("tls.") => tls.set(name.trim(), value.trim())?,
+            _ => options.update(text).with_context(|| format!("--set {text}"))?,
+        }
+    }
+    Ok((options, tls))
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let (options, tls) = options(&arguments)?;
+    let Arguments { listen, kv_config, tls_home, .. } = arguments;
+    let config = Config { listen, kv_config, options, tls, tls_home, ..Config::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

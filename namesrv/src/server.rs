@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use ringmq_proto::limits::FRAME_SIZE_BYTES_MAX;
 use ringmq_proto::remoting::{SerializeType, encode_frame};
+use ringmq_tls::limits::HANDSHAKE_MS_MAX;
+use ringmq_tls::{Seldom, ServerTls, TlsError};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::connection;
 use crate::kv::KvConfig;
@@ -36,6 +38,9 @@ const ACCEPT_BACKLOG: u32 = 4_096;
 /// How long to pause when the process has no file descriptor left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the files of TLS are looked at: a look is three system calls.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How a name server listens and what it bounds. The default is a production server on a free port of the loopback.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -45,6 +50,12 @@ pub struct Config {
     pub kv_config: Option<PathBuf>,
     /// What administrators may switch while it runs.
     pub options: Options,
+    /// Whether and how TLS is spoken.
+    pub tls: ringmq_tls::Settings,
+    /// The folder of a certificate of the server's own making; without one, each start makes another.
+    pub tls_home: Option<PathBuf>,
+    /// See [`HANDSHAKE_MS_MAX`].
+    pub handshake_time_max: Duration,
     /// How often silent brokers are looked for.
     pub expiry_interval: Duration,
     /// See [`IDLE_TIME_MAX`].
@@ -65,6 +76,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             kv_config: None,
             options: Options::default(),
+            tls: ringmq_tls::Settings::default(),
+            tls_home: None,
+            handshake_time_max: Duration::from_millis(HANDSHAKE_MS_MAX),
             expiry_interval: Duration::from_secs(5),
             idle_time_max: IDLE_TIME_MAX,
             frame_time_max: FRAME_TIME_MAX,
@@ -96,6 +110,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// Certificates, keys or their settings cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] TlsError),
 }
 
 /// A name server that listens. It answers while [`Server::run`] runs.
@@ -116,10 +133,12 @@ impl Server {
             |path: &PathBuf| KvFile::open(path).map_err(|source| StartError::KvConfig { path: path.clone(), source });
         let (file, kv) = config.kv_config.as_ref().map(open).transpose()?.unzip();
         let address = config.listen;
+        let names = ["localhost".to_owned(), address.ip().to_string()];
+        let tls = ServerTls::open(&config.tls, config.tls_home.as_deref(), &names)?;
         let (listener, local_addr) = listen(address).map_err(|source| StartError::Listen { address, source })?;
         let settings = settings(&config, local_addr);
         let state = State { kv: kv.unwrap_or_default(), options: config.options, settings, ..State::default() };
-        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, file, state)) })
+        Ok(Self { listener, local_addr, shared: Arc::new(Shared::new(config, tls, file, state)) })
     }
 
     /// Where it listens, with the real port.
@@ -141,6 +160,8 @@ impl Server {
             Instant::now() + self.shared.config.expiry_interval,
             self.shared.config.expiry_interval,
         );
+        let mut certificates = tokio::time::interval(CERTIFICATE_INTERVAL);
+        certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_id = 0;
         loop {
             tokio::select! {
@@ -162,6 +183,9 @@ impl Server {
                     }
                 }
                 _ = expiry.tick() => self.shared.expire(),
+                _ = certificates.tick() => if let Some(tls) = &self.shared.tls {
+                    tls.reload_and_tell();
+                },
             }
         }
     }
@@ -199,23 +223,29 @@ impl StatsHandle {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// None: it is disabled.
+    pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) stats: Stats,
     started: Instant,
     state: Mutex<State>,
     /// Writers of the file take turns.
     kv_file: Option<Arc<tokio::sync::Mutex<KvFile>>>,
+    /// Complaints about clients.
+    seldom: Mutex<Seldom>,
     /// Connections of brokers, for what they are told unasked.
     notices: Mutex<BTreeMap<ConnectionId, mpsc::Sender<Vec<u8>>>>,
 }
 
 impl Shared {
-    fn new(config: Config, kv_file: Option<KvFile>, state: State) -> Self {
+    fn new(config: Config, tls: Option<Arc<ServerTls>>, kv_file: Option<KvFile>, state: State) -> Self {
         Self {
             config,
+            tls,
             stats: Stats::default(),
             started: Instant::now(),
             state: Mutex::new(state),
             kv_file: kv_file.map(|file| Arc::new(tokio::sync::Mutex::new(file))),
+            seldom: Mutex::default(),
             notices: Mutex::default(),
         }
     }
@@ -223,6 +253,11 @@ impl Shared {
     /// Time since the server was made, in ms.
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether to log a complaint about a client now: then how many were not logged since the last.
+    pub(crate) fn complain(&self) -> Option<u64> {
+        self.seldom.lock().unwrap_or_else(PoisonError::into_inner).say(self.now_ms())
     }
 
     /// The state, for one request. After a panic inside it, the next request takes it as it is: a route may be missing until
@@ -321,6 +356,7 @@ fn settings(config: &Config, listen: SocketAddr) -> Vec<(String, String)> {
         ("listenPort", listen.port().to_string()),
         ("scanNotActiveBrokerInterval", config.expiry_interval.as_millis().to_string()),
         ("serverChannelMaxIdleTimeSeconds", config.idle_time_max.as_secs().to_string()),
+        ("tls.server.mode", config.tls.show("tls.server.mode")),
     ];
     settings.map(|(name, value)| (name.to_owned(), value)).to_vec()
 }

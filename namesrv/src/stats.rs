@@ -10,6 +10,8 @@ macro_rules! counters {
             $(pub(crate) $name: Counter,)*
             /// Connections that are open now.
             pub(crate) connections: AtomicUsize,
+            /// Of these, shaking hands.
+            pub(crate) handshakes: AtomicUsize,
             /// Bytes in the buffers of all connections.
             pub(crate) buffered_bytes: AtomicUsize,
         }
@@ -20,6 +22,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Connections that are open now.
             pub connections: usize,
+            /// Of these, shaking hands.
+            pub handshakes: usize,
             /// Bytes in the buffers of all connections.
             pub buffered_bytes: usize,
         }
@@ -29,6 +33,7 @@ macro_rules! counters {
                 StatsSnapshot {
                     $($name: self.$name.get(),)*
                     connections: self.connections.load(Ordering::Relaxed),
+                    handshakes: self.handshakes.load(Ordering::Relaxed),
                     buffered_bytes: self.buffered_bytes.load(Ordering::Relaxed),
                 }
             }
@@ -51,6 +56,12 @@ counters! {
     closed_malformed,
     /// Connections that began with another protocol than remoting or HTTP.
     closed_other_protocol,
+    /// Connections that began a handshake of TLS.
+    tls,
+    /// Connections closed because TLS with them failed, or too many were shaking hands.
+    closed_tls,
+    /// Connections closed because they began without TLS where that is enforced.
+    closed_plain,
     /// Connections that began with HTTP and got one sentence.
     answered_http,
     /// Requests carried out.

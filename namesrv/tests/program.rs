@@ -1,6 +1,6 @@
 //! The name server as a program: what scripts and service managers rely on.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -62,6 +62,37 @@ fn a_taken_port_ends_with_2_and_a_sentence() {
     assert_eq!(output.status.code(), Some(2));
     let said = text(&output.stderr);
     assert!(said.contains(&format!("cannot listen on {address}")) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_client_that_is_refused_for_want_of_tls_costs_one_line() {
+    let (child, line) = start(&["--listen", "127.0.0.1:0", "--tls-mode", "enforcing"]);
+    let address = line.strip_prefix("ready namesrv ").unwrap().trim_end();
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&[0, 0, 0, 8]).unwrap();
+        // Closed, or reset.
+        assert!(!matches!(stream.read(&mut [0; 8]), Ok(1..)));
+    }
+    signal(&child, Signal::TERM);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert_eq!(said.lines().filter(|line| line.contains("without TLS was refused")).count(), 1, "{said}");
+}
+
+#[test]
+fn settings_of_tls_that_cannot_work_end_with_2_and_a_sentence() {
+    for arguments in [
+        &["--tls-mode", "on"][..],
+        &["--tls-cert", "/nowhere/a.crt", "--tls-key", "/nowhere/a.key"],
+        &["--tls-cert", "/nowhere/a.crt"],
+        &["--set", "tls.server.need.client.auth=maybe"],
+    ] {
+        let output = program().args(arguments).args(["--listen", "127.0.0.1:0"]).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{arguments:?}: {said}");
+    }
 }
 
 #[test]
