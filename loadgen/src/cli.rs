@@ -31,6 +31,11 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Dialect::Native)]
     pub dialect: Dialect,
 
+    /// Over remoting: give each message a unique id and say WAIT, as RocketMQ's own clients do. The broker stores more then, and
+    /// indexes the id.
+    #[arg(long)]
+    pub unique_ids: bool,
+
     /// Raw pipelined connections, or the client library's producer.
     #[arg(long, value_enum, default_value_t = Api::Connection)]
     pub api: Api,

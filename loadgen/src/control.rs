@@ -5,11 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringmq_client::connection::{Connection, Event};
-use ringmq_proto::native::CreateTopic;
-
+use crate::cli::Dialect;
 use crate::cluster::{Broker, Cluster, NameServers};
 use crate::drive::opener::Opener;
+use crate::drive::wire::{Heard, Refusal, Wire};
 use crate::failure::Failure;
 
 /// How long one answer of a broker may take. The creation of a topic waits for sibling shards.
@@ -21,45 +20,47 @@ const ROUTE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a broker that is away may take to come back when the ends of its queues are asked for.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// RocketMQ's permission bits: read and write.
-const PERM_READ_WRITE: u32 = 6;
-
 /// First and end offset of a queue.
 pub type Ends = (u64, u64);
 
 /// A blocking connection.
 struct Call {
     stream: TcpStream,
-    connection: Connection,
+    wire: Wire,
 }
 
 impl Call {
-    fn open(address: SocketAddr) -> std::io::Result<Self> {
+    fn open(address: SocketAddr, dialect: Dialect) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_nodelay(true)?;
-        let mut call = Self { stream, connection: Connection::new() };
-        while !call.connection.is_ready() {
+        let mut call = Self { stream, wire: Wire::new(dialect) };
+        while !call.wire.is_ready() {
             call.exchange(|_| {})?;
         }
         Ok(call)
     }
 
     /// Sends the output, receives once.
-    fn exchange(&mut self, on: impl FnMut(Event<'_>)) -> std::io::Result<()> {
-        let size = self.connection.output().len();
-        self.stream.write_all(self.connection.output())?;
-        self.connection.consume(size);
+    fn exchange(&mut self, on: impl FnMut(Heard<'_>)) -> std::io::Result<()> {
+        let size = self.wire.output().len();
+        self.stream.write_all(self.wire.output())?;
+        self.wire.consume(size);
         let mut buffer = [0; 64 << 10];
         match self.stream.read(&mut buffer)? {
             0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-            size => self.connection.received(&buffer[..size], on).map_err(std::io::Error::other),
+            size => self.wire.received(&buffer[..size], on).map_err(std::io::Error::other),
         }
     }
 }
 
 /// Finds the run's queues; with `create` and so many queues a shard, topics that nobody knows are created on every master.
-pub fn find(names: &NameServers, topics: &[String], create: Option<u32>) -> Result<Cluster, Failure> {
+pub fn find(
+    names: &NameServers,
+    dialect: Dialect,
+    topics: &[String],
+    create: Option<u32>,
+) -> Result<Cluster, Failure> {
     let mut missing = Vec::new();
     for topic in topics {
         if names.route(topic)?.is_none() {
@@ -75,7 +76,7 @@ pub fn find(names: &NameServers, topics: &[String], create: Option<u32>) -> Resu
             return Err(Failure::failed("the name servers know no broker: is one running and registered?"));
         }
         for broker in &masters {
-            create_topics(broker, &missing, queue_count)?;
+            create_topics(broker, dialect, &missing, queue_count)?;
         }
         await_routes(names, &missing, masters.len())?;
     }
@@ -91,16 +92,18 @@ pub fn find(names: &NameServers, topics: &[String], create: Option<u32>) -> Resu
     Ok(cluster)
 }
 
-fn create_topics(broker: &Broker, topics: &[&str], queue_count: u32) -> Result<(), Failure> {
+fn create_topics(broker: &Broker, dialect: Dialect, topics: &[&str], queue_count: u32) -> Result<(), Failure> {
     let failed = |reason: String| Failure::failed(format!("cannot create the topic on {}: {reason}", broker.name));
-    let mut call = Call::open(broker.address).map_err(|error| failed(error.to_string()))?;
+    let mut call = Call::open(broker.address, dialect).map_err(|error| failed(error.to_string()))?;
     let mut refusal = None;
     for topic in topics {
-        let request = CreateTopic { topic, queue_count, perm: PERM_READ_WRITE, ordered: false };
-        call.connection.create_topic(&request).map_err(|error| failed(error.to_string()))?;
-        while call.connection.in_flight_count() > 0 {
-            let exchanged = call.exchange(|event| {
-                if let Event::Failed { code, remark, .. } = event {
+        call.wire.create_topic(topic, queue_count).map_err(|refusal| match refusal {
+            Refusal::Full => failed("too many requests at once".into()),
+            Refusal::Unusable(reason) => failed(reason),
+        })?;
+        while call.wire.in_flight_count() > 0 {
+            let exchanged = call.exchange(|heard| {
+                if let Heard::Failed { code, remark, .. } = heard {
                     refusal = Some(format!("code {code}: {remark}"));
                 }
             });
@@ -130,7 +133,7 @@ fn await_routes(names: &NameServers, topics: &[&str], broker_count: usize) -> Re
 }
 
 /// First and end offset of every queue, in their order. Waits for brokers that are away.
-pub fn ends(cluster: &Arc<Cluster>, topics: &Arc<[String]>) -> Result<Vec<Ends>, Failure> {
+pub fn ends(cluster: &Arc<Cluster>, dialect: Dialect, topics: &Arc<[String]>) -> Result<Vec<Ends>, Failure> {
     let mut ends = vec![(0, 0); cluster.queues.len()];
     for (index, broker) in (0u32..).zip(&cluster.brokers) {
         let queues: Vec<u32> = (0u32..)
@@ -139,7 +142,7 @@ pub fn ends(cluster: &Arc<Cluster>, topics: &Arc<[String]>) -> Result<Vec<Ends>,
             .map(|(number, _)| number)
             .collect();
         let deadline = Instant::now() + RETURN_TIMEOUT;
-        while let Err(error) = ends_of(cluster, topics, broker, &queues, &mut ends) {
+        while let Err(error) = ends_of(cluster, topics, (broker, dialect), &queues, &mut ends) {
             if Instant::now() > deadline {
                 return Err(Failure::failed(format!(
                     "cannot ask {} ({}) for its queues: {error}",
@@ -155,23 +158,23 @@ pub fn ends(cluster: &Arc<Cluster>, topics: &Arc<[String]>) -> Result<Vec<Ends>,
 fn ends_of(
     cluster: &Arc<Cluster>,
     topics: &Arc<[String]>,
-    broker: &Broker,
+    (broker, dialect): (&Broker, Dialect),
     queues: &[u32],
     ends: &mut [Ends],
 ) -> std::io::Result<()> {
     // As many at once as a connection may have open.
     for part in queues.chunks(1 << 14) {
-        let mut call = Call::open(broker.address)?;
+        let mut call = Call::open(broker.address, dialect)?;
         let mut opener = Opener::new(Arc::clone(cluster), Arc::clone(topics), part.to_vec());
         let mut refusal = None;
         while !opener.is_open() {
-            opener.pump(&mut call.connection).map_err(std::io::Error::other)?;
-            call.exchange(|event| match event {
-                Event::Opened { request, queue } => {
-                    let index = opener.opened(request, &queue);
-                    ends[part[index] as usize] = (queue.min_offset.get(), queue.max_offset.get());
+            opener.pump(&mut call.wire).map_err(std::io::Error::other)?;
+            call.exchange(|heard| match heard {
+                Heard::Opened { slot, handle, ends: of_queue } => {
+                    let index = opener.opened(slot, handle);
+                    ends[part[index] as usize] = of_queue;
                 }
-                Event::Failed { code, remark, .. } => refusal = Some(format!("code {code}: {remark}")),
+                Heard::Failed { code, remark, .. } => refusal = Some(format!("code {code}: {remark}")),
                 _ => {}
             })?;
             if let Some(reason) = refusal {

@@ -76,6 +76,10 @@ pub struct Plan {
     pub read_for: Option<Duration>,
     /// Stop after so many messages.
     pub messages: Option<u64>,
+    /// What is spoken to brokers.
+    pub dialect: Dialect,
+    /// Whether messages have unique ids.
+    pub unique_ids: bool,
     /// What sends.
     pub api: Api,
     /// Sizes of bodies.
@@ -134,6 +138,8 @@ impl Plan {
             send_for: Duration::from_secs_f64(seconds),
             read_for: arguments.seconds.map(|_| Duration::from_secs_f64(seconds)),
             messages: messages(arguments),
+            dialect: arguments.dialect,
+            unique_ids: arguments.unique_ids,
             api: arguments.api,
             size: arguments.size.clone(),
             connections: arguments.connections,
@@ -169,9 +175,10 @@ impl Plan {
         if self.mode == Some(Mode::Consume) {
             return format!("{mode}, {whose}");
         }
-        let whose = match self.api {
-            Api::Connection => whose,
-            Api::Producer => format!("through the client's Producer, {whose}"),
+        let whose = match (self.api, self.dialect) {
+            (Api::Connection, Dialect::Native) => whose,
+            (Api::Connection, Dialect::Remoting) => format!("remoting, {whose}"),
+            (Api::Producer, _) => format!("through the client's Producer, {whose}"),
         };
         let pace = self.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("open loop at {rate:.0}/s"));
         format!(
@@ -186,8 +193,11 @@ impl Plan {
 
 /// What the command line knows and this version cannot do, or not together: one clear sentence each.
 fn not_yet_built(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.dialect == Dialect::Remoting {
-        return Err(Failure::unusable("--dialect remoting is not built yet: use --dialect native"));
+    if arguments.dialect == Dialect::Remoting && arguments.api == Api::Producer {
+        return Err(Failure::unusable("--api producer speaks the native dialect: use --api connection"));
+    }
+    if arguments.dialect == Dialect::Native && arguments.unique_ids {
+        return Err(Failure::unusable("--unique-ids are a custom of RocketMQ's clients: use --dialect remoting with it"));
     }
     if arguments.api == Api::Producer && arguments.batch != 1 {
         return Err(Failure::unusable(
@@ -278,10 +288,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_ends_with_two_and_one_sentence() {
-        let failure = plan("--dialect remoting").expect_err("not built");
-        assert_eq!(failure.exit_code(), 2);
-        assert!(failure.to_string().contains("not built yet"));
+    fn what_does_not_go_together_ends_with_two_and_one_sentence() {
+        for (line, word) in [("--dialect remoting --api producer", "--api connection"), ("--unique-ids", "--dialect remoting")] {
+            let failure = plan(line).expect_err(line);
+            assert_eq!(failure.exit_code(), 2);
+            assert!(failure.to_string().contains(word), "{failure}");
+        }
     }
 
     #[test]

@@ -171,7 +171,7 @@ fn on_connections(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<Ve
         let quota = quota(setup.messages_max, index as u64, count as u64);
         let role = Producer::new(account, opener, quota, setup.plan.in_flight as usize);
         let thread = index % of_threads.len();
-        of_threads[thread].push(Member { link: Link::new(address), role });
+        of_threads[thread].push(Member { link: Link::new(address, setup.plan.dialect), role });
     }
     let members = of_threads.into_iter().enumerate();
     members.map(|(thread, members)| spawn(setup, thread, members)).collect()
@@ -192,6 +192,7 @@ fn spawn(setup: &SendingSetup<'_>, thread: usize, members: Vec<Member<Producer>>
         seed: setup.plan.seed,
         sizes: Arc::new(setup.plan.size.clone()),
         batch: u64::from(setup.plan.batch),
+        unique_ids: setup.plan.unique_ids,
         send_times: setup.send_times.clone(),
         latencies: Latencies::default(),
         last_acknowledged_ns: 0,

@@ -167,13 +167,13 @@ impl<R: Role> EventLoop<R> {
         let mut now = 0;
         if result.is_ok() {
             let mut told = Ok(());
-            // The first event's time stands for all of one receive: they arrived together.
-            result = link.receive(&mut self.buffer, |event| {
+            // The first answer's time stands for all of one receive: they arrived together.
+            result = link.receive(&mut self.buffer, |heard| {
                 if now == 0 {
                     now = now_ns();
                 }
                 if told.is_ok() {
-                    told = role.event(shared, event, now);
+                    told = role.hear(shared, heard, now);
                 }
             });
             result = result.and(told);
@@ -185,7 +185,7 @@ impl<R: Role> EventLoop<R> {
         let member = &mut self.members[index];
         let mut result = Ok(());
         if member.link.is_up() {
-            result = member.role.pump(&mut self.shared, member.link.connection(), now);
+            result = member.role.pump(&mut self.shared, member.link.wire(), now);
         }
         if let Err(reason) = result.and_then(|()| member.link.flush()) {
             self.lose(index, reason);

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use ringmq_client::connection::{Connection, Event};
+
+use super::wire::{Heard, Wire};
+use crate::cli::Dialect;
 
 /// Wait before the first try to connect again, nanoseconds; doubled up to [`RETRY_NS_MAX`].
 const RETRY_NS_MIN: u64 = 20_000_000;
@@ -22,7 +24,9 @@ pub struct Link {
     address: SocketAddr,
     token: Token,
     socket: Option<TcpStream>,
-    connection: Connection,
+    dialect: Dialect,
+    wire: Wire,
+    is_up: bool,
     /// With a socket: when its handshake must have ended. Without: when to connect.
     deadline_ns: u64,
     retry_ns: u64,
@@ -34,12 +38,14 @@ pub struct Link {
 
 impl Link {
     /// A link that connects as soon as it is looked after.
-    pub fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr, dialect: Dialect) -> Self {
         Self {
             address,
             token: Token(usize::MAX),
             socket: None,
-            connection: Connection::new(),
+            dialect,
+            wire: Wire::new(dialect),
+            is_up: false,
             deadline_ns: 0,
             retry_ns: RETRY_NS_MIN,
             output_waits: false,
@@ -63,12 +69,21 @@ impl Link {
     }
 
     pub(super) fn is_up(&self) -> bool {
-        self.connection.is_ready()
+        self.is_up
+    }
+
+    /// Connected, and the handshake is over where there is one.
+    fn note_up(&mut self) {
+        if !self.is_up && !self.output_waits && self.wire.is_ready() {
+            self.is_up = true;
+            self.opened_count += 1;
+            self.retry_ns = RETRY_NS_MIN;
+        }
     }
 
     /// When something is to be done by the time alone.
     pub(super) fn due_ns(&self) -> Option<u64> {
-        (self.socket.is_none() || !self.connection.is_ready()).then_some(self.deadline_ns)
+        (!self.is_up).then_some(self.deadline_ns)
     }
 
     /// Connects when it is time to; gives up a handshake that takes too long. True when the connection was lost by that.
@@ -91,7 +106,7 @@ impl Link {
         let mut socket = TcpStream::connect(self.address)?;
         registry.register(&mut socket, self.token, Interest::READABLE | Interest::WRITABLE)?;
         self.socket = Some(socket);
-        self.connection = Connection::new();
+        self.wire = Wire::new(self.dialect);
         self.output_waits = true;
         Ok(())
     }
@@ -101,14 +116,15 @@ impl Link {
         tracing::debug!("{}: {reason}", self.address);
         self.last_error = Some(reason);
         self.socket = None;
-        self.connection = Connection::new();
+        self.wire = Wire::new(self.dialect);
+        self.is_up = false;
         self.output_waits = false;
         self.deadline_ns = now_ns + self.retry_ns;
         self.retry_ns = (self.retry_ns * 2).min(RETRY_NS_MAX);
     }
 
-    pub(super) fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     /// The kernel can take bytes again (also: the connection is established). Edges of the other direction say so too, so this is
@@ -127,23 +143,20 @@ impl Link {
                 let _ = rustix::net::sockopt::set_tcp_congestion(socket, "reno");
             }
             self.output_waits = false;
+            self.note_up();
         }
         Ok(())
     }
 
-    /// Reads what is there and tells `on` each event. `buffer` is the thread's; a receive that does not fill it was the last.
-    pub(super) fn receive(&mut self, buffer: &mut [u8], mut on: impl FnMut(Event<'_>)) -> Result<(), String> {
-        let Some(socket) = &mut self.socket else { return Ok(()) };
+    /// Reads what is there and tells `on` each answer. `buffer` is the thread's; a receive that does not fill it was the last.
+    pub(super) fn receive(&mut self, buffer: &mut [u8], mut on: impl FnMut(Heard<'_>)) -> Result<(), String> {
         loop {
+            let Some(socket) = &mut self.socket else { return Ok(()) };
             match socket.read(buffer) {
                 Ok(0) => return Err("the broker closed the connection".into()),
                 Ok(size) => {
-                    let was_ready = self.connection.is_ready();
-                    self.connection.received(&buffer[..size], &mut on).map_err(|error| error.to_string())?;
-                    if !was_ready && self.connection.is_ready() {
-                        self.opened_count += 1;
-                        self.retry_ns = RETRY_NS_MIN;
-                    }
+                    self.wire.received(&buffer[..size], &mut on)?;
+                    self.note_up();
                     if size < buffer.len() {
                         return Ok(());
                     }
@@ -158,9 +171,9 @@ impl Link {
     /// Writes as much of the output as the kernel takes.
     pub(super) fn flush(&mut self) -> Result<(), String> {
         let Some(socket) = &mut self.socket else { return Ok(()) };
-        while !self.output_waits && !self.connection.output().is_empty() {
-            match socket.write(self.connection.output()) {
-                Ok(size) => self.connection.consume(size),
+        while !self.output_waits && !self.wire.output().is_empty() {
+            match socket.write(self.wire.output()) {
+                Ok(size) => self.wire.consume(size),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.output_waits = true,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.to_string()),
@@ -171,6 +184,6 @@ impl Link {
 
     /// Bytes that wait for the kernel.
     pub fn output_bytes(&self) -> usize {
-        self.connection.output().len()
+        self.wire.output().len()
     }
 }

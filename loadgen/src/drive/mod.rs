@@ -1,6 +1,6 @@
 //! The generator's threads: each owns a poll, a timer and its connections, and shares nothing with the others but the counters.
 //!
-//! A [`Link`] is a socket with a sans-IO [`Connection`]; a [`Role`] decides what is said on it: [`producer`] or [`reader`]. One
+//! A [`Link`] is a socket with a sans-IO [`Wire`]; a [`Role`] decides what is said on it: [`producer`] or [`reader`]. One
 //! receive gives the role all its events, then the role fills the output up to its window, then one write takes it away: two
 //! system calls for as many messages as are in flight. In open loop the threads wake in ticks (`event_loop`).
 
@@ -10,22 +10,22 @@ pub mod opener;
 pub mod producer;
 pub mod reader;
 mod timer;
-
-use ringmq_client::connection::{Connection, Event};
+pub mod wire;
 
 pub use event_loop::{Ended, EventLoop, Member, TICK};
 pub use link::Link;
+use wire::{Heard, Wire};
 
 /// What is said on a connection.
 pub trait Role {
     /// What all roles of a thread share.
     type Shared;
 
-    /// One reply arrived at `now_ns`. An error ends the connection.
-    fn event(&mut self, shared: &mut Self::Shared, event: Event<'_>, now_ns: u64) -> Result<(), String>;
+    /// One answer arrived at `now_ns`. An error ends the connection.
+    fn hear(&mut self, shared: &mut Self::Shared, heard: Heard<'_>, now_ns: u64) -> Result<(), String>;
 
     /// Puts into the output what can be said now. An error ends the connection.
-    fn pump(&mut self, shared: &mut Self::Shared, connection: &mut Connection, now_ns: u64) -> Result<(), String>;
+    fn pump(&mut self, shared: &mut Self::Shared, wire: &mut Wire, now_ns: u64) -> Result<(), String>;
 
     /// The connection is gone with everything that was unanswered; a fresh one follows.
     fn lost(&mut self, shared: &mut Self::Shared);

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use ringmq_client::connection::{Connection, RequestId};
-use ringmq_proto::native::OpenedQueue;
-
+use super::wire::{Opening, Refusal, Wire};
 use crate::cluster::Cluster;
 
-/// Unanswered OPEN_QUEUE requests of one connection.
+/// Unanswered requests to open a queue on one connection.
 const WINDOW: usize = 256;
 
 /// The handles of a connection's queues.
@@ -47,24 +45,28 @@ impl Opener {
     }
 
     /// Asks for as many as the window allows.
-    pub fn pump(&mut self, connection: &mut Connection) -> Result<(), String> {
+    pub fn pump(&mut self, wire: &mut Wire) -> Result<(), String> {
         while self.asked_count < self.queues.len() && self.asked_count - self.opened_count < WINDOW {
             let queue = self.cluster.queues[self.queues[self.asked_count] as usize];
-            let topic = &self.topics[queue.topic as usize];
-            let request = connection.open_queue(topic, queue.number, false).map_err(|error| error.to_string())?;
-            if request.slot() >= self.asked.len() {
-                self.asked.resize(request.slot() + 1, 0);
+            let opening = Opening { topic: &self.topics[queue.topic as usize], number: queue.number };
+            let slot = match wire.open(opening) {
+                Ok(slot) => slot,
+                Err(Refusal::Full) => break,
+                Err(Refusal::Unusable(reason)) => return Err(reason),
+            };
+            if slot >= self.asked.len() {
+                self.asked.resize(slot + 1, 0);
             }
-            self.asked[request.slot()] = u32::try_from(self.asked_count).expect("bounded by QUEUE_COUNT_MAX");
+            self.asked[slot] = u32::try_from(self.asked_count).expect("bounded by QUEUE_COUNT_MAX");
             self.asked_count += 1;
         }
         Ok(())
     }
 
     /// One was opened; gives its index in [`Opener::queues`].
-    pub fn opened(&mut self, request: RequestId, queue: &OpenedQueue) -> usize {
-        let index = self.asked[request.slot()] as usize;
-        self.handles[index] = queue.handle;
+    pub fn opened(&mut self, slot: usize, handle: u32) -> usize {
+        let index = self.asked[slot] as usize;
+        self.handles[index] = handle;
         self.opened_count += 1;
         index
     }

@@ -8,12 +8,11 @@ use std::sync::atomic::Ordering;
 
 use ringmq_checker::compact::Account;
 use ringmq_checker::{MessageId, RunSeed};
-use ringmq_client::connection::{Connection, Event, RequestError, RequestId, SendItem, SendOptions};
 use ringmq_proto::code::Code;
-use ringmq_proto::native::SendReply;
 
 use super::Role;
 use super::opener::Opener;
+use super::wire::{Heard, Refusal, Results, Sending, Wire};
 use crate::count::{Board, Counters, add};
 use crate::latency::Latencies;
 use crate::pace::Pace;
@@ -41,6 +40,8 @@ pub struct ProducerShared {
     pub sizes: Arc<SizeMix>,
     /// Messages of a frame.
     pub batch: u64,
+    /// Whether messages have unique ids.
+    pub unique_ids: bool,
     /// Where the sending times go when end-to-end latency is measured.
     pub send_times: Option<Arc<SendTimes>>,
     /// From sending (or being due) to the acknowledgement.
@@ -133,7 +134,7 @@ impl Producer {
     fn encode_frame(
         &mut self,
         shared: &mut ProducerShared,
-        connection: &mut Connection,
+        wire: &mut Wire,
         due_ns: u64,
         now_ns: u64,
     ) -> Result<bool, String> {
@@ -147,35 +148,20 @@ impl Producer {
             shared.bodies.resize(at + shared.sizes.of(sequence), 0);
             shared.seed.stamp(MessageId::new(producer, sequence), &mut shared.bodies[at..]);
         }
-        let template = SendItem {
+        let sending = Sending {
             handle: self.opener.handle(queue),
             born_time_ms: shared.wall_origin_ms + now_ns / 1_000_000,
-            flag: 0,
-            sys_flag: 0,
-            properties: &[],
-            body: &shared.bodies,
+            bodies: &shared.bodies,
+            sizes: &shared.sizes,
+            first,
+            count,
+            unique_ids_of: shared.unique_ids.then_some(producer),
         };
-        let sent = if count == 1 {
-            connection.send(&template, SendOptions::default())
-        } else {
-            let mut rest = &shared.bodies[..];
-            let items: Vec<SendItem<'_>> = (first..first + count)
-                .map(|sequence| {
-                    let (body, after) = rest.split_at(shared.sizes.of(sequence));
-                    rest = after;
-                    SendItem { body, ..template }
-                })
-                .collect();
-            connection.send_batch(&items, SendOptions::default())
-        };
-        let request = match sent {
-            Ok(request) => request,
-            Err(RequestError::InFlightBytes { .. } | RequestError::TooManyInFlight { .. })
-                if self.in_flight_count > 0 =>
-            {
-                return Ok(false);
-            }
-            Err(error) => return Err(error.to_string()),
+        let slot = match wire.send(&sending) {
+            Ok(slot) => slot,
+            Err(Refusal::Full) if self.in_flight_count > 0 => return Ok(false),
+            Err(Refusal::Full) => return Err("the broker takes no frame of this size".into()),
+            Err(Refusal::Unusable(reason)) => return Err(reason),
         };
         let body_bytes = shared.bodies.len() as u64;
         self.account.take(count);
@@ -184,16 +170,16 @@ impl Producer {
         if let Some(times) = &shared.send_times {
             (first..first + count).for_each(|sequence| times.set(producer, sequence, due_ns));
         }
-        self.remember(request, InFlight { first, count, body_bytes, queue, due_ns });
+        self.remember(slot, InFlight { first, count, body_bytes, queue, due_ns });
         Ok(true)
     }
 
     #[inline]
-    fn remember(&mut self, request: RequestId, frame: InFlight) {
-        if request.slot() >= self.frames.len() {
-            self.frames.resize(request.slot() + 1, InFlight::default());
+    fn remember(&mut self, slot: usize, frame: InFlight) {
+        if slot >= self.frames.len() {
+            self.frames.resize(slot + 1, InFlight::default());
         }
-        self.frames[request.slot()] = frame;
+        self.frames[slot] = frame;
         self.in_flight_count += 1;
         self.pace.sent();
     }
@@ -201,12 +187,12 @@ impl Producer {
     fn sent(
         &mut self,
         shared: &mut ProducerShared,
-        request: RequestId,
+        slot: usize,
         code: Code,
-        results: SendReply<'_>,
+        results: &Results<'_>,
         now_ns: u64,
     ) -> Result<(), String> {
-        let frame = self.frames[request.slot()];
+        let frame = self.frames[slot];
         self.in_flight_count -= 1;
         if code != Code::SUCCESS {
             // Stored, but not as safely as promised: whether it stays is unknown.
@@ -216,12 +202,12 @@ impl Producer {
         }
         let (queue, handle) = (self.opener.queues()[frame.queue], self.opener.handle(frame.queue));
         let mut acknowledged = 0;
-        for result in results.results() {
-            let count = u64::from(result.count);
-            if result.handle != handle || acknowledged + count > frame.count {
+        for stored in results.iter() {
+            let count = stored.count;
+            if stored.handle != handle || acknowledged + count > frame.count {
                 return Err(format!("an answer to {} messages names others", frame.count));
             }
-            self.account.acknowledge(frame.first + acknowledged, count, queue, result.queue_offset.get());
+            self.account.acknowledge(frame.first + acknowledged, count, queue, stored.first_offset);
             acknowledged += count;
         }
         if acknowledged != frame.count {
@@ -235,8 +221,8 @@ impl Producer {
         Ok(())
     }
 
-    fn refused(&mut self, shared: &mut ProducerShared, request: RequestId, code: Code, remark: &str, now_ns: u64) {
-        let frame = self.frames[request.slot()];
+    fn refused(&mut self, shared: &mut ProducerShared, slot: usize, code: Code, remark: &str, now_ns: u64) {
+        let frame = self.frames[slot];
         self.in_flight_count -= 1;
         if is_definite(code) {
             self.account.fail(frame.first, frame.count);
@@ -254,28 +240,28 @@ impl Producer {
 impl Role for Producer {
     type Shared = ProducerShared;
 
-    fn event(&mut self, shared: &mut ProducerShared, event: Event<'_>, now_ns: u64) -> Result<(), String> {
-        match event {
-            Event::Sent { request, code, results } => self.sent(shared, request, code, results, now_ns),
-            Event::Opened { request, queue } => {
-                self.opener.opened(request, &queue);
+    fn hear(&mut self, shared: &mut ProducerShared, heard: Heard<'_>, now_ns: u64) -> Result<(), String> {
+        match heard {
+            Heard::Sent { slot, code, results } => self.sent(shared, slot, code, &results, now_ns),
+            Heard::Opened { slot, handle, .. } => {
+                self.opener.opened(slot, handle);
                 if self.opener.is_open() && !self.is_started {
                     shared.board.one_is_ready();
                 }
                 Ok(())
             }
-            Event::Failed { request, code, remark } if self.opener.is_open() => {
-                self.refused(shared, request, code, remark, now_ns);
+            Heard::Failed { slot, code, remark } if self.opener.is_open() => {
+                self.refused(shared, slot, code, remark, now_ns);
                 Ok(())
             }
-            Event::Failed { code, remark, .. } => Err(format!("a queue was not opened, code {code}: {remark}")),
-            _ => Ok(()),
+            Heard::Failed { code, remark, .. } => Err(format!("a queue was not opened, code {code}: {remark}")),
+            Heard::Pulled { .. } | Heard::Done => Ok(()),
         }
     }
 
-    fn pump(&mut self, shared: &mut ProducerShared, connection: &mut Connection, now_ns: u64) -> Result<(), String> {
+    fn pump(&mut self, shared: &mut ProducerShared, wire: &mut Wire, now_ns: u64) -> Result<(), String> {
         if !self.opener.is_open() {
-            return self.opener.pump(connection);
+            return self.opener.pump(wire);
         }
         if !self.is_started {
             self.look_ns = now_ns + LOOK_NS;
@@ -286,11 +272,11 @@ impl Role for Producer {
         let mut sent = 0;
         while !self.is_stopping(shared) && self.in_flight_count < self.in_flight_max && now_ns >= self.busy_until_ns {
             let due_ns = self.pace.due_ns(now_ns);
-            if due_ns > now_ns || connection.output().len() > OUTPUT_BYTES_MAX {
+            if due_ns > now_ns || wire.output().len() > OUTPUT_BYTES_MAX {
                 break;
             }
             let before = self.account.sent();
-            if !self.encode_frame(shared, connection, due_ns, now_ns)? {
+            if !self.encode_frame(shared, wire, due_ns, now_ns)? {
                 break;
             }
             sent += self.account.sent() - before;

@@ -6,14 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringmq_checker::compact::Reading;
-use ringmq_client::connection::{Connection, Event, PullRequest, RequestError, RequestId};
 use ringmq_proto::code::Code;
-use ringmq_proto::ids::QueueOffset;
-use ringmq_proto::message::{Batch, StoredMessage};
-use ringmq_proto::native::PullReply;
-use ringmq_proto::record::{RecordKind, RecordView};
 
 use super::Role;
+use super::wire::{Heard, Messages, Opening, Pulling, Read, Refusal, Wire};
 use crate::cluster::Cluster;
 use crate::count::{Board, add};
 use crate::latency::Latencies;
@@ -142,7 +138,7 @@ impl Reader {
     fn ask(
         &mut self,
         shared: &ReaderShared,
-        connection: &mut Connection,
+        wire: &mut Wire,
         index: u32,
         now_ns: u64,
     ) -> Result<bool, String> {
@@ -150,56 +146,53 @@ impl Reader {
         let asked = match of.handle {
             None => {
                 let queue = shared.cluster.queues[of.queue as usize];
-                connection.open_queue(&shared.topics[queue.topic as usize], queue.number, false)
+                wire.open(Opening { topic: &shared.topics[queue.topic as usize], number: queue.number })
             }
-            Some(handle) => connection.pull(&PullRequest {
+            Some(handle) => wire.pull(&Pulling {
                 handle,
-                offset: QueueOffset::new(of.next),
+                offset: of.next,
                 messages_max: self.pull_message_count,
                 bytes_max: PULL_SIZE_BYTES,
                 wait_ms: PULL_WAIT_MS,
             }),
         };
         match asked {
-            Ok(request) => {
-                if request.slot() >= self.asked.len() {
-                    self.asked.resize(request.slot() + 1, (0, 0));
+            Ok(slot) => {
+                if slot >= self.asked.len() {
+                    self.asked.resize(slot + 1, (0, 0));
                 }
-                self.asked[request.slot()] = (index, now_ns);
+                self.asked[slot] = (index, now_ns);
                 self.in_flight_count += 1;
                 Ok(true)
             }
-            Err(RequestError::InFlightBytes { .. } | RequestError::TooManyInFlight { .. })
-                if self.in_flight_count > 0 =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error.to_string()),
+            Err(Refusal::Full) if self.in_flight_count > 0 => Ok(false),
+            Err(Refusal::Full) => Err("the broker takes no request".into()),
+            Err(Refusal::Unusable(reason)) => Err(reason),
         }
     }
 
     fn pulled(
         &mut self,
         shared: &mut ReaderShared,
-        request: RequestId,
+        slot: usize,
         code: Code,
-        reply: &PullReply<'_>,
+        (next, messages): (u64, Messages<'_>),
         now_ns: u64,
     ) {
-        let (index, asked_ns) = self.asked[request.slot()];
+        let (index, asked_ns) = self.asked[slot];
         self.in_flight_count -= 1;
         self.idle.push_back(index);
         let of = &mut self.queues[index as usize];
         let before = shared.reading.read();
         let mut body_bytes = 0;
-        for record in reply.records() {
-            match record {
-                Ok(record) => body_bytes += read_record(shared, of.queue, of.next, &record, now_ns),
-                Err(error) => shared.unreadable(format!("queue {}, after offset {}: {error}", of.queue, of.next)),
+        messages.each(of.next, |read| match read {
+            Ok(read) => {
+                body_bytes += read.body.len() as u64;
+                take(shared, of.queue, &read, now_ns);
             }
-        }
+            Err(error) => shared.unreadable(format!("queue {}: {error}", of.queue)),
+        });
         let count = shared.reading.read() - before;
-        let next = reply.result.next_offset.get();
         if code == Code::PULL_OFFSET_MOVED {
             shared
                 .complain(format!("queue {}: the broker moved the reader from offset {} to {next}", of.queue, of.next));
@@ -226,8 +219,8 @@ impl Reader {
         }
     }
 
-    fn failed(&mut self, shared: &mut ReaderShared, request: RequestId, code: Code, remark: &str, now_ns: u64) {
-        let (index, _) = self.asked[request.slot()];
+    fn failed(&mut self, shared: &mut ReaderShared, slot: usize, code: Code, remark: &str, now_ns: u64) {
+        let (index, _) = self.asked[slot];
         self.in_flight_count -= 1;
         self.idle.push_back(index);
         self.pause_until_ns = now_ns + FAILED_NS;
@@ -237,53 +230,16 @@ impl Reader {
     }
 }
 
-/// Verifies the messages of one record from offset `from` on; gives the bytes of their bodies.
-fn read_record(shared: &mut ReaderShared, queue: u32, from: u64, record: &RecordView<'_>, now_ns: u64) -> u64 {
-    match record.header.kind {
-        RecordKind::MESSAGE => match StoredMessage::decode(record.payload) {
-            Ok(stored) => {
-                let parts = &stored.parts;
-                let of = shared.cluster.queues[queue as usize];
-                if parts.queue_id != of.number || parts.topic != shared.topics[of.topic as usize].as_bytes() {
-                    shared.unreadable(format!("queue {queue} gives a message of queue number {}", parts.queue_id));
-                }
-                read_message(shared, queue, parts.queue_offset.get(), parts.body, now_ns);
-                parts.body.len() as u64
-            }
-            Err(error) => {
-                shared.unreadable(format!("queue {queue}: {error}"));
-                0
-            }
-        },
-        RecordKind::BATCH => match Batch::decode(record.payload) {
-            Ok(batch) => {
-                let first = batch.head.first_queue_offset.get();
-                let mut bytes = 0;
-                for entry in batch.entries() {
-                    let offset = first + u64::from(entry.index);
-                    // A batch is given whole, also to a reader that asks for its middle.
-                    if offset >= from {
-                        read_message(shared, queue, offset, entry.body, now_ns);
-                        bytes += entry.body.len() as u64;
-                    }
-                }
-                bytes
-            }
-            Err(error) => {
-                shared.unreadable(format!("queue {queue}: {error}"));
-                0
-            }
-        },
-        kind => {
-            shared.unreadable(format!("queue {queue}: a record of {kind:?} in a pull"));
-            0
+/// Verifies one message and marks it.
+#[inline]
+fn take(shared: &mut ReaderShared, queue: u32, read: &Read<'_>, now_ns: u64) {
+    if let Some((topic, number)) = read.place {
+        let of = shared.cluster.queues[queue as usize];
+        if number != of.number || topic != shared.topics[of.topic as usize].as_bytes() {
+            shared.unreadable(format!("queue {queue} gives a message of queue number {number}"));
         }
     }
-}
-
-#[inline]
-fn read_message(shared: &mut ReaderShared, queue: u32, offset: u64, body: &[u8], now_ns: u64) {
-    let Some(message) = shared.reading.message(queue, offset, body) else { return };
+    let Some(message) = shared.reading.message(queue, read.offset, read.body) else { return };
     if let Some(times) = &shared.send_times {
         match times.get(message.producer(), message.sequence()) {
             Some(sent_ns) => shared.end_to_end.record(now_ns.saturating_sub(sent_ns), 1),
@@ -295,22 +251,24 @@ fn read_message(shared: &mut ReaderShared, queue: u32, offset: u64, body: &[u8],
 impl Role for Reader {
     type Shared = ReaderShared;
 
-    fn event(&mut self, shared: &mut ReaderShared, event: Event<'_>, now_ns: u64) -> Result<(), String> {
-        match event {
-            Event::Pulled { request, code, reply } => self.pulled(shared, request, code, &reply, now_ns),
-            Event::Opened { request, queue } => {
-                let (index, _) = self.asked[request.slot()];
+    fn hear(&mut self, shared: &mut ReaderShared, heard: Heard<'_>, now_ns: u64) -> Result<(), String> {
+        match heard {
+            Heard::Pulled { slot, code, next_offset, messages } => {
+                self.pulled(shared, slot, code, (next_offset, messages), now_ns);
+            },
+            Heard::Opened { slot, handle, .. } => {
+                let (index, _) = self.asked[slot];
                 self.in_flight_count -= 1;
-                self.queues[index as usize].handle = Some(queue.handle);
+                self.queues[index as usize].handle = Some(handle);
                 self.idle.push_front(index);
             }
-            Event::Failed { request, code, remark } => self.failed(shared, request, code, remark, now_ns),
-            _ => {}
+            Heard::Failed { slot, code, remark } => self.failed(shared, slot, code, remark, now_ns),
+            Heard::Sent { .. } | Heard::Done => {}
         }
         Ok(())
     }
 
-    fn pump(&mut self, shared: &mut ReaderShared, connection: &mut Connection, now_ns: u64) -> Result<(), String> {
+    fn pump(&mut self, shared: &mut ReaderShared, wire: &mut Wire, now_ns: u64) -> Result<(), String> {
         if now_ns < self.pause_until_ns {
             return Ok(());
         }
@@ -320,7 +278,7 @@ impl Role for Reader {
             let of = self.queues[index as usize];
             if of.next >= shared.bounds.ends[of.queue as usize].load(Ordering::Relaxed) {
                 self.finished_count += 1;
-            } else if !self.ask(shared, connection, index, now_ns)? {
+            } else if !self.ask(shared, wire, index, now_ns)? {
                 self.idle.push_front(index);
                 break;
             }

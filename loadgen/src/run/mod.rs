@@ -101,9 +101,9 @@ fn execute(plan: &Plan, outcome: &mut Outcome) -> Result<(), Failure> {
 
 fn drive(plan: &Plan, names: &NameServers, room: Option<u64>, outcome: &mut Outcome) -> Result<(), Failure> {
     let create = (plan.mode != Some(Mode::Consume)).then_some(plan.queues);
-    let cluster = Arc::new(control::find(names, &plan.topics, create)?);
+    let cluster = Arc::new(control::find(names, plan.dialect, &plan.topics, create)?);
     let topics: Arc<[String]> = plan.topics.clone().into();
-    let before = control::ends(&cluster, &topics)?;
+    let before = control::ends(&cluster, plan.dialect, &topics)?;
     let watch = Watch::new(plan.progress, plan.broker_process);
     let mut run = Run { plan, topics, namesrv: names.to_string(), cluster, before, room, watch, outcome };
     let result = match plan.mode {

@@ -60,7 +60,7 @@ impl Run<'_> {
         if !self.plan.read_back {
             return Ok(());
         }
-        let ends = control::ends(&self.cluster, &self.topics)?;
+        let ends = control::ends(&self.cluster, self.plan.dialect, &self.topics)?;
         let starts = self.before.iter().map(|&(_, end)| end).collect();
         let (phase, read) = self.read("read back", starts, &ends, self.plan.connections, ReadLimit::default())?;
         self.outcome.read = Some(phase);
@@ -232,7 +232,7 @@ impl Run<'_> {
         let send_phase = self.sent(order.name, &board, &sent, cpu_broker_ns);
         let accounted = self.account_for(&sent);
         watched.and(accounted)?;
-        readers.end_at(&control::ends(&self.cluster, &self.topics)?);
+        readers.end_at(&control::ends(&self.cluster, self.plan.dialect, &self.topics)?);
         let watched = self.watch.until_read(&board, |_, _| readers.is_ended());
         self.watch.close(&board);
         let read = readers.join()?;
