@@ -143,6 +143,8 @@ pub struct Shard {
     record: Vec<u8>,
     /// Memory for the properties of one message.
     properties: Vec<u8>,
+    /// What is added to the properties of every message that comes by remoting.
+    broker_properties: Vec<u8>,
     /// Memory for the text of one remoting header.
     header_scratch: Vec<u8>,
     send_results: Vec<SendResult>,
@@ -154,6 +156,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that serves what `store` holds.
     pub fn new(store: Store, settings: Settings, now: Now) -> Self {
+        let broker_properties = remoting::broker_properties(&store.options().cluster);
         let mut shard = Self {
             store,
             life: Life::Serving,
@@ -178,6 +181,7 @@ impl Shard {
             changed_groups: Vec::new(),
             record: Vec::new(),
             properties: Vec::new(),
+            broker_properties,
             header_scratch: Vec::new(),
             schedule: Schedule::default(),
             metrics: Metrics::new(),

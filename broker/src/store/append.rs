@@ -3,6 +3,7 @@
 
 use super::commit::{ApplyEntry, Reserved};
 use super::error::{BUSY, DISK_FULL, NO_QUEUE, NOT_MASTER, Refusal, TOO_LARGE};
+use super::keys::Keyed;
 use super::state::TopicChange;
 use super::state::records::StateRecord;
 use super::{Role, Store};
@@ -174,6 +175,7 @@ impl Store {
         let Reserved { bytes, position, at } = reserved.map_err(|refusal| count(&mut self.metrics, refusal))?;
         parts.position = position;
         parts.store_time_ms = store_time_ms;
+        let keyed = self.keys.keyed(topic, message.properties);
         parts.encode(&mut bytes[RECORD_HEADER_SIZE_BYTES..]);
         seal_record(bytes, RecordKind::MESSAGE, flags, queue_id, self.identity.log_id, position);
         let end = self.commits.finish_record(ApplyEntry {
@@ -184,7 +186,7 @@ impl Store {
             offset: first_offset,
             store_time_ms,
             tag_hash: message.tag_hash,
-            keyed: !message.properties.is_empty(),
+            keyed,
         });
         self.state.assign_offsets(queue_id, 1)?;
         self.metrics.messages += 1;
@@ -244,7 +246,7 @@ impl Store {
             offset: first_offset,
             store_time_ms,
             tag_hash: 0,
-            keyed: items.iter().any(|item| !item.properties.is_empty()),
+            keyed: if items.iter().any(|item| !item.properties.is_empty()) { Keyed::Look } else { Keyed::Nothing },
         });
         self.state.assign_offsets(queue_id, u32::from(count_u16))?;
         self.metrics.messages += u64::from(count_u16);
@@ -298,7 +300,7 @@ impl Store {
             offset: QueueOffset::ZERO,
             store_time_ms: 0,
             tag_hash: 0,
-            keyed: false,
+            keyed: Keyed::Nothing,
         });
         if mutant::active(Mutant::ApplyAboveConfirmed) {
             self.state.apply(super::state::RecordPlace { position, as_of: position }, record.clone());

@@ -16,6 +16,7 @@ use super::format::{
     BadCommit, COMMIT_FLAG_ASYNC, COMMIT_FLAG_MARK_ONLY, COMMIT_HEADER_SIZE_BYTES, CommitHeader, EpochRecord,
     EpochStart, SegmentHead, body_crc, encode_pad, padded_length,
 };
+use super::keys::Keyed;
 use super::limits::{COMMIT_SIZE_BYTES_MAX, WAITING_COMMITS_BYTES_MAX};
 use super::ops::OpIds;
 use super::positions::{FlushMode, Positions};
@@ -43,8 +44,8 @@ pub struct ApplyEntry {
     pub store_time_ms: u64,
     /// The message's tag hash; 0 for a batch.
     pub tag_hash: i32,
-    /// A message of it has properties: it may have keys.
-    pub keyed: bool,
+    /// What its messages are found by.
+    pub keyed: Keyed,
 }
 
 /// A commit whose records have been confirmed to be written, for apply.
@@ -355,7 +356,7 @@ impl Commits {
                 offset: QueueOffset::ZERO,
                 store_time_ms: 0,
                 tag_hash: 0,
-                keyed: false,
+                keyed: Keyed::Nothing,
             });
         }
         self.open = Some(building);

@@ -6,6 +6,7 @@ use super::commit::{ApplyEntry, WrittenCommit};
 use super::error::StoreFatal;
 use super::format::{EpochRecord, EpochStart};
 use super::index::{IndexEntry, IndexError};
+use super::keys::Keyed;
 use super::limits::{ASYNC_FLUSH_INTERVAL_NS, MARK_AFTER_IDLE_NS, RETRY_INTERVAL_NS};
 use super::positions::FlushMode;
 use super::state::RecordPlace;
@@ -184,8 +185,12 @@ impl Store {
             }
             if entry.count > 0 {
                 self.apply_messages(position, entry);
-                if entry.keyed {
-                    self.apply_keys(position, entry, &block);
+                match entry.keyed {
+                    Keyed::Nothing => {}
+                    Keyed::By(hash) => {
+                        self.keys.add_one(hash, position.plus(u64::from(entry.at)), entry.store_time_ms);
+                    }
+                    Keyed::Look => self.apply_keys(position, entry, &block),
                 }
             } else {
                 let bytes = &block[entry.at as usize..(entry.at + entry.size_bytes) as usize];

@@ -10,6 +10,7 @@ use super::commit::ApplyEntry;
 use super::error::{NOT_MASTER, OpenError, Refusal};
 use super::format::{BadCommit, COMMIT_HEADER_SIZE_BYTES, CommitHeader, SegmentHead, body_crc};
 use super::index::IndexEntry;
+use super::keys::Keyed;
 use super::open::quarantine_range;
 use super::read::ViewOutcome;
 use super::recovery::{LogReader, RecordVisitor, Walk};
@@ -129,8 +130,7 @@ fn apply_entry(record: RecordView<'_>, at: usize, position: LogPosition) -> Resu
         offset,
         store_time_ms,
         tag_hash,
-        // Whoever makes the keys' entries sees for himself.
-        keyed: count > 0,
+        keyed: if count > 0 { Keyed::Look } else { Keyed::Nothing },
     };
     Ok(match index_entry(record, position)? {
         Some((_, found)) => Some(entry(found.count(), found.offset, found.store_time_ms(), found.tag_hash)),

@@ -150,14 +150,15 @@ pub struct Pairs<'a> {
 impl<'a> Iterator for Pairs<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         while !self.rest.is_empty() {
-            let (pair, rest) = match self.rest.iter().position(|byte| *byte == PROPERTY_SEPARATOR) {
+            let (pair, rest) = match memchr::memchr(PROPERTY_SEPARATOR, self.rest) {
                 Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
                 None => (self.rest, [].as_slice()),
             };
             self.rest = rest;
-            let Some(name_len) = pair.iter().position(|byte| *byte == NAME_VALUE_SEPARATOR) else { continue };
+            let Some(name_len) = memchr::memchr(NAME_VALUE_SEPARATOR, pair) else { continue };
             let (name, value) = (&pair[..name_len], &pair[name_len + 1..]);
             if !name.is_empty() && !value.is_empty() {
                 return Some((name, value));

@@ -17,6 +17,7 @@ mod send;
 
 pub(super) use outgoing::Peer;
 pub(super) use pull::RemotingView;
+pub(super) use send::broker_properties;
 
 use super::Shard;
 use super::connection::{Connection, Phase};

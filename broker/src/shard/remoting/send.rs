@@ -20,7 +20,7 @@ use ringmq_proto::limits::{BODY_SIZE_BYTES_MAX, FRAME_MESSAGE_COUNT_MAX, PROPERT
 use ringmq_proto::message::OffsetId;
 use ringmq_proto::message::batch::batch_entry_len;
 use ringmq_proto::message::client_batch::iter_client_batch;
-use ringmq_proto::message::properties::{Properties, append_property, names};
+use ringmq_proto::message::properties::{PROPERTY_SEPARATOR, Properties, append_property, names};
 use ringmq_proto::message::stored::sys_flag;
 use ringmq_proto::message::tag::tag_hash;
 use ringmq_proto::remoting::direct::Head;
@@ -57,6 +57,16 @@ pub(super) struct Wishes {
     pub(super) later: bool,
     /// The first half of a transaction.
     pub(super) half: bool,
+    /// Where in the rewritten properties its unique id stands.
+    pub(super) unique_id: (usize, usize),
+}
+
+impl Wishes {
+    /// The unique id that the producer gave, when it is text.
+    fn unique_id(self, properties: &[u8]) -> Option<&str> {
+        let (start, end) = self.unique_id;
+        properties.get(start..end).filter(|id| !id.is_empty()).and_then(|id| std::str::from_utf8(id).ok())
+    }
 }
 
 impl Shard {
@@ -209,7 +219,7 @@ impl Shard {
         self.drafts[mode as usize].add(&appended);
         self.metrics.messages_appended += 1;
         let id = OffsetId { store_host: self.store.options().advertised, position: appended.position };
-        let unique_id = Properties::new(message.properties).get_str(names::UNIQ_KEY);
+        let unique_id = wishes.unique_id(message.properties);
         let place = (target.number, appended.first_offset);
         self.answer_send(connection, token, mode, &[id], place, (unique_id, None));
         Ok(())
@@ -322,12 +332,25 @@ impl Shard {
                 _ => {}
             }
             append_property(out, name, value);
+            if name == b"UNIQ_KEY" {
+                wishes.unique_id = (out.len() - value.len(), out.len());
+            }
         }
-        append_property(out, names::CLUSTER.as_bytes(), self.store.options().cluster.as_bytes());
-        append_property(out, names::MSG_REGION.as_bytes(), REGION.as_bytes());
-        append_property(out, names::TRACE_ON.as_bytes(), b"true");
+        if !out.is_empty() && out.last() != Some(&PROPERTY_SEPARATOR) {
+            out.push(PROPERTY_SEPARATOR);
+        }
+        out.extend_from_slice(&self.broker_properties);
         wishes
     }
+}
+
+/// What RocketMQ's brokers add to the properties of every message.
+pub(in crate::shard) fn broker_properties(cluster: &str) -> Vec<u8> {
+    let mut properties = Vec::new();
+    append_property(&mut properties, names::CLUSTER.as_bytes(), cluster.as_bytes());
+    append_property(&mut properties, names::MSG_REGION.as_bytes(), REGION.as_bytes());
+    append_property(&mut properties, names::TRACE_ON.as_bytes(), b"true");
+    properties
 }
 
 /// Properties that are never stored.

@@ -14,6 +14,30 @@ pub const MESSAGE_KEY_COUNT_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct UnknownTopic;
 
+/// What is known, when a record was just appended, of what it can be found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keyed {
+    /// By nothing.
+    Nothing,
+    /// By one key, with this hash.
+    By(u64),
+    /// Perhaps by several: its bytes say it.
+    Look,
+}
+
+/// What a message will be found by, as [`entries_of`] will say it, for the most frequent cases: nothing, or its unique id alone.
+#[inline]
+pub(super) fn keyed(hasher: &KeyHasher, topic: &[u8], properties: &[u8]) -> Keyed {
+    if properties.is_empty() {
+        return Keyed::Nothing;
+    }
+    match keys_and_unique(Properties::new(properties)) {
+        ([], []) => Keyed::Nothing,
+        ([], unique) => Keyed::By(hasher.key(hasher.topic(topic), KeyKind::Unique, unique)),
+        _ => Keyed::Look,
+    }
+}
+
 /// The words that a message can be found by.
 pub(super) fn words(properties: Properties<'_>) -> impl Iterator<Item = &[u8]> {
     let keys = properties.get(names::KEYS).unwrap_or_default();
@@ -61,15 +85,7 @@ pub(super) fn entries_of<'t>(
 
 /// The hashes of a message's keys, each once.
 fn hashes_of(hasher: &KeyHasher, topic: u64, properties: Properties<'_>, mut found: impl FnMut(u64)) {
-    // The last of a name counts; both are looked for in one pass.
-    let (mut keys, mut unique): (&[u8], &[u8]) = (&[], &[]);
-    for (name, value) in properties.iter() {
-        if name == names::KEYS.as_bytes() {
-            keys = value;
-        } else if name == names::UNIQ_KEY.as_bytes() {
-            unique = value;
-        }
-    }
+    let (keys, unique) = keys_and_unique(properties);
     if !unique.is_empty() {
         found(hasher.key(topic, KeyKind::Unique, unique));
     }
@@ -81,9 +97,43 @@ fn hashes_of(hasher: &KeyHasher, topic: u64, properties: Properties<'_>, mut fou
     }
 }
 
+/// KEYS and UNIQ_KEY, empty where there is none. The last of a name counts; both are looked for in one pass.
+#[inline]
+fn keys_and_unique(properties: Properties<'_>) -> (&[u8], &[u8]) {
+    let (mut keys, mut unique): (&[u8], &[u8]) = (&[], &[]);
+    for (name, value) in properties.iter() {
+        if name == names::KEYS.as_bytes() {
+            keys = value;
+        } else if name == names::UNIQ_KEY.as_bytes() {
+            unique = value;
+        }
+    }
+    (keys, unique)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_known_at_append_is_what_the_bytes_say() {
+        let hasher = KeyHasher::new(1);
+        let found = |text: &str| {
+            let mut found = Vec::new();
+            hashes_of(&hasher, hasher.topic(b"t"), Properties::new(text.as_bytes()), |hash| found.push(hash));
+            found
+        };
+        for text in ["", "TAGS\x01a", "UNIQ_KEY\x01", "KEYS\x01\x02TAGS\x01a"] {
+            assert_eq!((keyed(&hasher, b"t", text.as_bytes()), found(text)), (Keyed::Nothing, vec![]), "{text}");
+        }
+        for text in ["UNIQ_KEY\x01id", "UNIQ_KEY\x01old\x02A\x01b\x02UNIQ_KEY\x01id\x02KEYS\x01\x02"] {
+            let [hash] = found(text)[..] else { panic!("{text}") };
+            assert_eq!(keyed(&hasher, b"t", text.as_bytes()), Keyed::By(hash), "{text}");
+        }
+        for text in ["KEYS\x01a", "UNIQ_KEY\x01id\x02KEYS\x01a b", "KEYS\x01 "] {
+            assert_eq!(keyed(&hasher, b"t", text.as_bytes()), Keyed::Look, "{text}");
+        }
+    }
 
     #[test]
     fn every_word_counts_once_and_the_last_of_a_name_counts() {

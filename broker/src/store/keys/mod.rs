@@ -28,6 +28,7 @@ mod writer;
 use crate::disk::{BlockPool, DiskError};
 use crate::mutant::{self, Mutant};
 use background::{Flush, Garbage};
+use entry::KeyEntry;
 use extract::entries_of;
 use hash::KeyHasher;
 use merge::Merge;
@@ -40,7 +41,7 @@ use std::rc::Rc;
 use table::Table;
 
 pub use entry::{KEY_ENTRY_SIZE_BYTES, KEY_TIME_MS_MAX};
-pub use extract::MESSAGE_KEY_COUNT_MAX;
+pub use extract::{Keyed, MESSAGE_KEY_COUNT_MAX};
 pub(super) use extract::UnknownTopic;
 pub use hash::KeyKind;
 pub use query::{KeyQuery, QueryOutcome};
@@ -132,11 +133,31 @@ impl KeyIndex {
         }
         let recent = &mut self.recent;
         entries_of(&self.hasher, record, position, topic_of, |entry| recent.push(entry))?;
+        self.check_room();
+        Ok(())
+    }
+
+    /// What a message of `topic` will be found by, before it is applied.
+    #[inline]
+    pub(super) fn keyed(&self, topic: &[u8], properties: &[u8]) -> Keyed {
+        extract::keyed(&self.hasher, topic, properties)
+    }
+
+    /// As [`KeyIndex::add`], of a message with one key, whose hash [`KeyIndex::keyed`] gave.
+    #[inline]
+    pub(super) fn add_one(&mut self, hash: u64, position: LogPosition, store_time_ms: u64) {
+        if position >= self.recent_start && !self.overflowed {
+            self.recent.push(KeyEntry::new(hash, position, 0, store_time_ms));
+            self.check_room();
+        }
+    }
+
+    #[inline]
+    fn check_room(&mut self) {
         if self.recent.len() >= 2 * self.limits.recent_entry_count_max {
             self.recent = Table::default();
             self.overflowed = true;
         }
-        Ok(())
     }
 
     /// All records below `end`, a commit's end, were added.
