@@ -55,12 +55,7 @@ impl Call {
 }
 
 /// Finds the run's queues; with `create` and so many queues a shard, topics that nobody knows are created on every master.
-pub fn find(
-    names: &NameServers,
-    dialect: Dialect,
-    topics: &[String],
-    create: Option<u32>,
-) -> Result<Cluster, Failure> {
+pub fn find(names: &NameServers, dialect: Dialect, topics: &[String], create: Option<u32>) -> Result<Cluster, Failure> {
     let mut missing = Vec::new();
     for topic in topics {
         if names.route(topic)?.is_none() {

@@ -197,7 +197,9 @@ fn not_yet_built(arguments: &Arguments) -> Result<(), Failure> {
         return Err(Failure::unusable("--api producer speaks the native dialect: use --api connection"));
     }
     if arguments.dialect == Dialect::Native && arguments.unique_ids {
-        return Err(Failure::unusable("--unique-ids are a custom of RocketMQ's clients: use --dialect remoting with it"));
+        return Err(Failure::unusable(
+            "--unique-ids are a custom of RocketMQ's clients: use --dialect remoting with it",
+        ));
     }
     if arguments.api == Api::Producer && arguments.batch != 1 {
         return Err(Failure::unusable(
@@ -289,7 +291,9 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_ends_with_two_and_one_sentence() {
-        for (line, word) in [("--dialect remoting --api producer", "--api connection"), ("--unique-ids", "--dialect remoting")] {
+        for (line, word) in
+            [("--dialect remoting --api producer", "--api connection"), ("--unique-ids", "--dialect remoting")]
+        {
             let failure = plan(line).expect_err(line);
             assert_eq!(failure.exit_code(), 2);
             assert!(failure.to_string().contains(word), "{failure}");

@@ -89,7 +89,10 @@ impl Readers {
             for nth in 0..count {
                 let part: Vec<u32> = queues.iter().copied().skip(nth).step_by(count).collect();
                 let thread = nth % of_threads.len();
-                of_threads[thread].push(Member { link: Link::new(at.address, setup.plan.dialect), role: Reader::new(&part, &bounds) });
+                of_threads[thread].push(Member {
+                    link: Link::new(at.address, setup.plan.dialect),
+                    role: Reader::new(&part, &bounds),
+                });
             }
         }
         let started_ns = now_ns();

@@ -162,9 +162,9 @@ fn an_answer_that_never_comes_does_not_hang_the_run() {
 #[test]
 fn arguments_and_clusters_that_cannot_be_used_have_their_exit_codes() {
     let cluster = MockCluster::start(Fault::None);
-    let (code, printed, value) = loadgen(&cluster, "--dialect remoting");
+    let (code, printed, value) = loadgen(&cluster, "--unique-ids");
     assert_eq!(code, 2, "{printed}");
-    assert!(value["failure"].as_str().expect("a sentence").contains("not built yet"));
+    assert!(value["failure"].as_str().expect("a sentence").contains("--dialect remoting"));
     let (code, printed, value) = loadgen(&cluster, "consume --topic nobody-has-this");
     assert_eq!(code, 1, "{printed}");
     assert!(value["acknowledged"].is_null() && value["success"] == false);

@@ -52,6 +52,26 @@ fn two_shards_batches_and_end_to_end_run_embedded_too() {
 }
 
 #[test]
+fn over_remoting_the_same_books_are_kept() {
+    for arguments in [
+        "produce --dialect remoting --seconds 1 --connections 8 --in-flight 16 --segment 16MiB",
+        "produce --dialect remoting --unique-ids --seconds 1 --shards 2 --connections 6 --in-flight 4 --segment 16MiB",
+        "produce --dialect remoting --unique-ids --batch 20 --seconds 1 --connections 4 --in-flight 4 --segment 16MiB",
+        "end-to-end --dialect remoting --seconds 1 --rate 1000 --connections 4 --segment 16MiB",
+    ] {
+        let (code, printed, value) = loadgen(arguments);
+        assert_eq!(code, 0, "{arguments}: {printed}");
+        let acknowledged = number(&value, "acknowledged");
+        assert!(acknowledged > 0, "{arguments}: {printed}");
+        assert_eq!(
+            (number(&value, "read_back"), number(&value, "verified")),
+            (acknowledged, acknowledged),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
 fn a_data_directory_that_was_named_is_kept_and_can_be_consumed_later() {
     let directory = tempfile::tempdir().expect("a directory");
     let data = directory.path().join("data");

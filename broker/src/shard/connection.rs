@@ -6,7 +6,7 @@
 use super::handles::Handles;
 use super::io::{ConnectionId, Effects};
 use super::output::{Held, OutputQueue};
-use super::remoting::Peer;
+use super::remoting::{Peer, Sends};
 use super::timers::TimerId;
 use super::waiting::WaitId;
 use crate::store::AckMode;
@@ -82,6 +82,8 @@ pub(super) struct Connection {
     pub(super) handles: Handles,
     /// Who speaks remoting here.
     pub(super) peer_client: Option<Box<Peer>>,
+    /// What the headers of its sends have in common.
+    pub(super) sends: Sends,
     /// When it was last heard, in boot nanoseconds.
     pub(super) heard_at_ns: u64,
     pub(super) timer: TimerId,
@@ -108,6 +110,7 @@ impl Connection {
             in_flight_bytes: 0,
             handles: Handles::default(),
             peer_client: None,
+            sends: Sends::default(),
             heard_at_ns: now_ns,
             timer,
             waiting_head: super::waiting::NONE,

@@ -210,6 +210,9 @@ impl Store {
     fn prefetch_lines(&self, entry: &ApplyEntry) {
         self.prefetch(entry.queue);
         self.index.prefetch(entry.queue);
+        if let Keyed::By(hash) = entry.keyed {
+            self.keys.prefetch(hash);
+        }
     }
 
     #[inline]

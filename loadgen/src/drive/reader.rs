@@ -135,13 +135,7 @@ impl Reader {
     }
 
     /// Opens the queue, or pulls from it. False when the connection takes no further request now.
-    fn ask(
-        &mut self,
-        shared: &ReaderShared,
-        wire: &mut Wire,
-        index: u32,
-        now_ns: u64,
-    ) -> Result<bool, String> {
+    fn ask(&mut self, shared: &ReaderShared, wire: &mut Wire, index: u32, now_ns: u64) -> Result<bool, String> {
         let of = self.queues[index as usize];
         let asked = match of.handle {
             None => {
@@ -255,7 +249,7 @@ impl Role for Reader {
         match heard {
             Heard::Pulled { slot, code, next_offset, messages } => {
                 self.pulled(shared, slot, code, (next_offset, messages), now_ns);
-            },
+            }
             Heard::Opened { slot, handle, .. } => {
                 let (index, _) = self.asked[slot];
                 self.in_flight_count -= 1;

@@ -126,38 +126,9 @@ impl<'a> Cursor<'a> {
 
     /// Undoes escapes up to the closing quote, which it takes: how many bytes that made.
     fn unescape_into(&mut self, out: &mut [u8]) -> Option<usize> {
-        let bytes = self.json.as_bytes();
-        let mut from = self.position;
-        let mut to = 0_usize;
-        loop {
-            let word = bytes.get(from..)?.first_chunk::<8>()?;
-            out.get_mut(to..)?.first_chunk_mut::<8>()?.copy_from_slice(word);
-            let found = BACKSLASH_OR_QUOTE.find(u64::from_le_bytes(*word));
-            if found == 0 {
-                from += 8;
-                to += 8;
-                continue;
-            }
-            let plain = found.trailing_zeros() as usize / 8;
-            from += plain;
-            to += plain;
-            if bytes[from] == b'"' {
-                self.position = from + 1;
-                return Some(to);
-            }
-            let escape = bytes.get(from + 1..)?.first_chunk::<5>()?;
-            // The two separators of message properties: nearly all escapes there are.
-            if let [b'u', b'0', b'0', b'0', digit @ (b'1' | b'2')] = escape {
-                *out.get_mut(to)? = digit - b'0';
-                from += 6;
-                to += 1;
-                continue;
-            }
-            let (character, size) = escaped_character(self.json.get(from + 1..)?)?;
-            from += 1 + size;
-            let encoded = out.get_mut(to..).filter(|room| room.len() >= 4)?;
-            to += character.encode_utf8(encoded).len();
-        }
+        let (size, end) = undo_escapes(self.json.as_bytes(), self.position, out)?;
+        self.position = end;
+        Some(size)
     }
 
     #[inline]
@@ -209,11 +180,47 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Undoes the escapes of a string that begins at `from`, behind its opening quote: how many bytes that made in `out`, and where
+/// what follows the closing quote begins. `out` has [`SLACK_SIZE_BYTES`] more than `bytes`.
+#[inline]
+pub(super) fn undo_escapes(bytes: &[u8], from: usize, out: &mut [u8]) -> Option<(usize, usize)> {
+    let mut from = from;
+    let mut to = 0_usize;
+    loop {
+        let word = bytes.get(from..)?.first_chunk::<8>()?;
+        out.get_mut(to..)?.first_chunk_mut::<8>()?.copy_from_slice(word);
+        let found = BACKSLASH_OR_QUOTE.find(u64::from_le_bytes(*word));
+        if found == 0 {
+            from += 8;
+            to += 8;
+            continue;
+        }
+        let plain = found.trailing_zeros() as usize / 8;
+        from += plain;
+        to += plain;
+        if bytes[from] == b'"' {
+            return Some((to, from + 1));
+        }
+        let escape = bytes.get(from + 1..)?.first_chunk::<5>()?;
+        // The two separators of message properties: nearly all escapes there are.
+        if let [b'u', b'0', b'0', b'0', digit @ (b'1' | b'2')] = escape {
+            *out.get_mut(to)? = digit - b'0';
+            from += 6;
+            to += 1;
+            continue;
+        }
+        let (character, size) = escaped_character(bytes.get(from + 1..)?)?;
+        from += 1 + size;
+        let encoded = out.get_mut(to..).filter(|room| room.len() >= 4)?;
+        to += character.encode_utf8(encoded).len();
+    }
+}
+
 /// The character of an escape behind its backslash, and how many bytes it took.
 #[cold]
-fn escaped_character(rest: &str) -> Option<(char, usize)> {
+fn escaped_character(rest: &[u8]) -> Option<(char, usize)> {
     let plain = |character| Some((character, 1));
-    match rest.as_bytes().first()? {
+    match rest.first()? {
         same @ (b'"' | b'\\' | b'/' | b'\'') => plain(char::from(*same)),
         b'b' => plain('\u{8}'),
         b'f' => plain('\u{c}'),
@@ -221,9 +228,10 @@ fn escaped_character(rest: &str) -> Option<(char, usize)> {
         b'r' => plain('\r'),
         b't' => plain('\t'),
         b'u' => {
-            let mut digits = &rest[1..];
+            let mut digits = std::str::from_utf8(&rest[1..]).ok()?;
+            let size = rest.len();
             let character = take_unicode(&mut digits)?;
-            Some((character, rest.len() - digits.len()))
+            Some((character, size - digits.len()))
         }
         _ => None,
     }

@@ -39,6 +39,7 @@ pub mod request_code;
 pub mod route;
 mod scan;
 pub mod send;
+pub mod send_template;
 pub mod timer;
 pub mod transaction;
 
@@ -46,6 +47,7 @@ pub use direct::{Head, peek_code, read_head};
 pub use ext::{ExtFields, ExtHeader};
 pub use frame::{Frame, SerializeType, encode_frame, encode_frame_head, split_frame};
 pub use header::{Header, Language};
+pub use send_template::SendTemplate;
 
 /// The bytes are no remoting frame. The sender's fault, and nothing can be answered: close the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

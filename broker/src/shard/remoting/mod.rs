@@ -14,10 +14,12 @@ mod pull;
 mod reply;
 mod retry;
 mod send;
+mod sends;
 
 pub(super) use outgoing::Peer;
 pub(super) use pull::RemotingView;
 pub(super) use send::broker_properties;
+pub(super) use sends::Sends;
 
 use super::Shard;
 use super::connection::{Connection, Phase};

@@ -80,8 +80,8 @@ impl Shard {
         fx: &mut Effects,
     ) -> Result<bool, FrameError> {
         let mut scratch = std::mem::take(&mut self.header_scratch);
-        let read = SendHeader::read_send(request_code, frame, &mut scratch);
-        let carried_out = read.map(|(head, send)| {
+        let mut sends = std::mem::take(&mut connection.sends);
+        let carried_out = sends.read(request_code, frame, &mut scratch, |head, send| {
             if head.is_response() {
                 return false;
             }
@@ -101,6 +101,7 @@ impl Shard {
             }
             true
         });
+        connection.sends = sends;
         self.header_scratch = scratch;
         carried_out
     }

@@ -41,8 +41,8 @@ use std::rc::Rc;
 use table::Table;
 
 pub use entry::{KEY_ENTRY_SIZE_BYTES, KEY_TIME_MS_MAX};
-pub use extract::{Keyed, MESSAGE_KEY_COUNT_MAX};
 pub(super) use extract::UnknownTopic;
+pub use extract::{Keyed, MESSAGE_KEY_COUNT_MAX};
 pub use hash::KeyKind;
 pub use query::{KeyQuery, QueryOutcome};
 pub use rescan::{RESCAN_PACE_NS, RESCAN_RUN_BYTES, RESCAN_SLICE_BYTES};
@@ -150,6 +150,12 @@ impl KeyIndex {
             self.recent.push(KeyEntry::new(hash, position, 0, store_time_ms));
             self.check_room();
         }
+    }
+
+    /// [`KeyIndex::add_one`] with this hash follows soon.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        self.recent.prefetch(hash);
     }
 
     #[inline]

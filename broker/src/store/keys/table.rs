@@ -6,10 +6,13 @@
 //! all entries in the order of their hashes: a flush needs no other sort than that of a few entries.
 
 use super::entry::KeyEntry;
+use crate::disk::prefetch::prefetch;
 
 const BUCKET_BITS: u32 = 18;
 const BUCKET_COUNT: usize = 1 << BUCKET_BITS;
 const CHUNK_ENTRY_COUNT: usize = 8192;
+/// Chains that a walk follows abreast: each step is a cache miss, and those of different chains overlap.
+const WALK_BUCKET_COUNT: usize = 32;
 /// No entry: the end of a chain.
 const NONE: u32 = 0;
 
@@ -37,9 +40,11 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     bucket: usize,
-    /// The entries of the bucket before it that were not given yet, the last one first.
+    /// The entries of the buckets before it that were not given yet, the last one first.
     left: Vec<KeyEntry>,
 }
+
+const _: () = assert!(BUCKET_COUNT.is_multiple_of(WALK_BUCKET_COUNT));
 
 fn bucket(hash: u64) -> usize {
     usize::try_from(hash >> (64 - BUCKET_BITS)).expect("18 bits")
@@ -79,12 +84,24 @@ impl Table {
         self.chunks.push(Vec::with_capacity(CHUNK_ENTRY_COUNT));
     }
 
+    /// [`Self::push`] of an entry with this hash follows soon.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        if let Some(head) = self.heads.get(bucket(hash)) {
+            prefetch(head);
+        }
+    }
+
+    fn slot(&self, number: u32) -> Option<&Slot> {
+        let index = (number as usize).checked_sub(1)?;
+        Some(&self.chunks[index / CHUNK_ENTRY_COUNT][index % CHUNK_ENTRY_COUNT])
+    }
+
     /// The entries of a chain, newest first.
     fn chain(&self, bucket: usize) -> impl Iterator<Item = KeyEntry> + '_ {
         let mut next = self.heads.get(bucket).copied().unwrap_or(NONE);
         std::iter::from_fn(move || {
-            let index = (next as usize).checked_sub(1)?;
-            let slot = &self.chunks[index / CHUNK_ENTRY_COUNT][index % CHUNK_ENTRY_COUNT];
+            let slot = self.slot(next)?;
             next = slot.older;
             Some(slot.entry)
         })
@@ -108,15 +125,12 @@ impl Walk {
     /// Appends the next entries of the walk to `out`: at most `count_max`, after a look at a bounded number of buckets.
     /// False when there are no more.
     pub(super) fn next(&mut self, table: &Table, count_max: usize, out: &mut Vec<KeyEntry>) -> bool {
-        for _ in 0..count_max {
+        for _ in 0..count_max.div_ceil(WALK_BUCKET_COUNT) {
             if self.left.is_empty() {
                 if self.bucket >= table.heads.len() {
                     return false;
                 }
-                self.left.extend(table.chain(self.bucket));
-                // A chain is from new to old already: what is left is the order of its few hashes.
-                self.left.sort_by_key(|entry| std::cmp::Reverse(entry.hash));
-                self.bucket += 1;
+                self.gather(table);
             }
             let taken = self.left.len().min(count_max - out.len());
             out.extend(self.left.drain(self.left.len() - taken..).rev());
@@ -125,6 +139,27 @@ impl Walk {
             }
         }
         true
+    }
+}
+
+impl Walk {
+    /// Takes the entries of the next buckets.
+    fn gather(&mut self, table: &Table) {
+        let mut chains = [NONE; WALK_BUCKET_COUNT];
+        chains.copy_from_slice(&table.heads[self.bucket..self.bucket + WALK_BUCKET_COUNT]);
+        let mut is_more = true;
+        while is_more {
+            is_more = false;
+            for next in &mut chains {
+                if let Some(slot) = table.slot(*next) {
+                    self.left.push(slot.entry);
+                    *next = slot.older;
+                    is_more = true;
+                }
+            }
+        }
+        self.left.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.order()));
+        self.bucket += WALK_BUCKET_COUNT;
     }
 }
 

@@ -232,7 +232,9 @@ impl Remoting {
     fn made(&mut self, made: Result<RequestId, RequestError>, asked: Asked) -> Result<usize, Refusal> {
         let request = match made {
             Ok(request) => request,
-            Err(RequestError::InFlightBytes { .. } | RequestError::TooManyInFlight { .. }) => return Err(Refusal::Full),
+            Err(RequestError::InFlightBytes { .. } | RequestError::TooManyInFlight { .. }) => {
+                return Err(Refusal::Full);
+            }
             Err(error) => return Err(Refusal::Unusable(error.to_string())),
         };
         let slot = self.free.pop().unwrap_or_else(|| {
