@@ -23,10 +23,18 @@ SMALL = {
 }
 
 
+# RocketMQ's defaults, on a disk that other things use too.
+FULL = {"diskMaxUsedSpaceRatio": "95", "flushDiskType": "ASYNC_FLUSH"}
+TUNED = ["-XX:+UseG1GC", "-XX:+AlwaysPreTouch", "-XX:MaxDirectMemorySize=4g"]
+UNTUNED = ["-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=512m", "-XX:TieredStopAtLevel=1"]
+
+
 class Apache:
     """One release. 4.9.8 publishes no jars of name server and broker, so these are compiled from its source release."""
 
-    def __init__(self, version, workspace):
+    def __init__(self, version, workspace, small=True):
+        """`small`: files, memory and a compiler for tests; otherwise as RocketMQ's own scripts start it, with less memory."""
+        self.small = small
         self.version = version
         self.name = f"apache-{version}"
         self.workspace = workspace
@@ -45,15 +53,19 @@ class Apache:
     def start_broker(self, broker, namesrv, settings):
         store = broker.directory / "store"
         conf = _properties(broker.directory, {
-            **SMALL, **settings, "brokerName": broker.name, "brokerClusterName": "DefaultCluster", "brokerId": 0,
+            **(SMALL if self.small else FULL), **settings, "brokerName": broker.name, "brokerClusterName": "DefaultCluster", "brokerId": 0,
             "brokerIP1": "127.0.0.1", "listenPort": broker.port, "haListenPort": broker.port + 1,
             "storePathRootDir": store, "storePathCommitLog": store / "commitlog", "bindAddress": "127.0.0.1"})
-        return self._java(broker.name, broker.directory, "512m", "org.apache.rocketmq.broker.BrokerStartup",
+        return self._java(broker.name, broker.directory, "512m" if self.small else "4g", "org.apache.rocketmq.broker.BrokerStartup",
                           ["-n", namesrv, "-c", conf])
 
     def _java(self, name, directory, heap, main_class, arguments):
-        command = ["java", f"-Xmx{heap}", "-Xms64m", "-XX:+UseSerialGC", "-XX:MaxDirectMemorySize=512m",
-                   "-XX:TieredStopAtLevel=1", f"-Duser.home={directory}", "-Dtls.server.mode=permissive",
+        # 4.x does not start without them.
+        (directory / "conf").mkdir(parents=True, exist_ok=True)
+        for of in ("namesrv", "broker"):
+            (directory / "conf" / f"logback_{of}.xml").write_text("<configuration/>\n")
+        command = ["java", f"-Xmx{heap}", "-Xms64m" if self.small else f"-Xms{heap}",
+                   *(UNTUNED if self.small else TUNED), f"-Duser.home={directory}", "-Dtls.server.mode=permissive",
                    *OPENED, "-cp", self.class_path, main_class, *arguments]
         return Child(name, command, directory / "out.log", env={"ROCKETMQ_HOME": str(directory), "NAMESRV_ADDR": ""})
 

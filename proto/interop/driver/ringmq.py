@@ -13,8 +13,10 @@ class RingMQ:
 
     name = "ringmq"
 
-    def __init__(self, workspace):
+    def __init__(self, workspace, small=True):
+        """`small`: segments and memory for tests; otherwise as a broker comes."""
         self.workspace = workspace
+        self.small = ["--set", f"segment={64 << 20}", "--set", f"hot-tail={64 << 20}"] if small else []
         self.bin = None
 
     def prepare(self):
@@ -35,7 +37,7 @@ class RingMQ:
         conf.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         command = [self.bin / "ringmq-broker", "--name", broker.name, "--namesrv", namesrv,
                    "--listen", broker.address, "--data", broker.directory / "data",
-                   "--config", conf, "--set", f"segment={64 << 20}", "--set", f"hot-tail={64 << 20}"]
+                   "--config", conf, *self.small]
         if broker.shards > 1:
             command += ["--shards", broker.shards]
         return Child(broker.name, command, broker.directory / "out.log")
