@@ -9,7 +9,7 @@ use ringmq_proto::ids::LogPosition;
 use ringmq_proto::message::{Host, OffsetId};
 use ringmq_proto::remoting::pull::{PullMessage, PullResponse, encode_pull_response_head};
 use ringmq_proto::remoting::send::{SendHeader, SendResponse, encode_send_response};
-use ringmq_proto::remoting::{ExtHeader, Header, SerializeType, encode_frame, peek_code, split_frame};
+use ringmq_proto::remoting::{ExtHeader, Header, SendTemplate, SerializeType, encode_frame, peek_code, split_frame};
 use std::hint::black_box;
 
 const FRAME_SIZE_BYTES_MAX: usize = 16 << 20;
@@ -39,6 +39,18 @@ fn send(c: &mut Criterion) {
                 }
             });
         });
+        if wanted == SerializeType::Json {
+            let (frame, _) = split_frame(&bytes, FRAME_SIZE_BYTES_MAX).expect("a frame").expect("whole");
+            let (head, read) = SendHeader::read_send(310, &frame, &mut scratch).expect("a header");
+            let template = SendTemplate::of(&frame, &head, &read.expect("all fields")).expect("a usual header");
+            let mut scratch = Vec::new();
+            group.bench_function("read a frame by the template of an earlier one, JSON", |b| {
+                b.iter(|| {
+                    let Ok(Some((frame, _))) = split_frame(black_box(&bytes), FRAME_SIZE_BYTES_MAX) else { return };
+                    black_box(template.read(&frame, &mut scratch));
+                });
+            });
+        }
         group.bench_function(format!("read a frame through the list of fields, {name}"), |b| {
             b.iter(|| {
                 let Ok(Some((frame, _))) = split_frame(black_box(&bytes), FRAME_SIZE_BYTES_MAX) else { return };
