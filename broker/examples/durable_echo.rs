@@ -154,7 +154,7 @@ impl StepMachine for Echo {
                 }
             }
             Input::Stop => fx.stopped = true,
-            Input::Tick | Input::Control(_) => {}
+            Input::Securing { .. } | Input::Tick | Input::Control(_) => {}
         }
     }
 
@@ -277,7 +277,7 @@ fn main() {
                     peers: HashMap::default(),
                     commits,
                 };
-                let start = Start { machine, slot, listeners: vec![listener], connection_count_max: 10_000 };
+                let start = Start { machine, slot, listeners: vec![listener], connection_count_max: 10_000, tls: None };
                 let receiving = if arguments.ring { Receiving::Ring } else { Receiving::Glommio };
                 let before = cpu_ns();
                 serve(ring, vec![start], Rc::new(Alone { stop }), receiving).await.expect("serves");

@@ -81,6 +81,15 @@ struct Serve {
     /// Operations port: /metrics, /healthz, /readyz.
     #[arg(long, value_name = "HOST:PORT")]
     ops: Option<String>,
+    /// TLS: disabled, permissive (with and without on the same port) or enforcing. [default: permissive]
+    #[arg(long, value_name = "MODE")]
+    tls_mode: Option<String>,
+    /// PEM file of the certificate; read again when it changes. [default: one of the broker's own making]
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// PEM file of its key.
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
     /// A TOML file of settings, or a broker.conf of RocketMQ.
     #[arg(long, value_name = "FILE", env = "RINGMQ_CONFIG")]
     config: Option<PathBuf>,
@@ -114,6 +123,9 @@ impl Serve {
             ("segment", &self.segment),
             ("retention", &self.retention),
             ("ops", &self.ops),
+            ("tls-mode", &self.tls_mode),
+            ("tls-cert", &self.tls_cert),
+            ("tls-key", &self.tls_key),
         ];
         for (name, value) in flags {
             if let Some(value) = value {

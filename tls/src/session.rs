@@ -120,7 +120,10 @@ impl<S: Side> Session<S> {
     pub fn receive(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
         // What is below reads bytes of strangers: if it panics, that is the end of this connection alone.
         let result = catch_unwind(AssertUnwindSafe(|| self.process(bytes, plain, out)));
-        result.unwrap_or(Err(TlsError::Panicked))
+        result.unwrap_or(Err(TlsError::Panicked)).inspect_err(|_| {
+            self.progress = Progress::Closed;
+            self.kept = Vec::new();
+        })
     }
 
     fn process(&mut self, bytes: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<Progress, TlsError> {
@@ -182,10 +185,11 @@ impl<S: Side> Session<S> {
     /// # Errors
     /// When the handshake is not over, or the keys are used up.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
-        for piece in plain.chunks(RECORD_BYTES_MAX) {
-            self.write(piece.len(), out, |traffic, space| traffic.encrypt(piece, space))?;
-        }
-        Ok(())
+        let seal = AssertUnwindSafe(|| {
+            let mut pieces = plain.chunks(RECORD_BYTES_MAX);
+            pieces.try_for_each(|piece| self.write(piece.len(), out, |traffic, space| traffic.encrypt(piece, space)))
+        });
+        catch_unwind(seal).unwrap_or(Err(TlsError::Panicked))
     }
 
     /// Adds to `out` that nothing more will be said; nothing where there are no keys to say it with.
@@ -201,6 +205,9 @@ impl<S: Side> Session<S> {
         out: &mut Vec<u8>,
         mut write: impl FnMut(&mut WriteTraffic<'_, S::Data>, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<(), TlsError> {
+        if self.progress != Progress::Established {
+            return Err(TlsError::NotEstablished);
+        }
         loop {
             // rustls knows places in what it has seen: it must see that again.
             let UnbufferedStatus { discard, state } = self.side.process(&mut self.kept);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use ringmq_proto::remoting::registration::DataVersion;
+use ringmq_tls::ServerTls;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,6 +38,9 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// Between two comparisons of the shards' topics.
 const COMPARE_INTERVAL: Duration = Duration::from_secs(3);
 
+/// Between two looks at the files of TLS.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What the thread needs to know.
 pub struct OperationsPlan {
     /// The shards, in order.
@@ -45,6 +49,8 @@ pub struct OperationsPlan {
     pub name_servers: Vec<String>,
     /// The operations port, bound.
     pub listener: Option<TcpListener>,
+    /// What is shown to clients of TLS, to be read again when it changes.
+    pub tls: Option<Arc<ServerTls>>,
     /// One failed shard is the end of the process.
     pub exit_on_failed_shard: bool,
 }
@@ -163,6 +169,8 @@ impl Thread {
         }
         let deadline = Instant::now() + REGISTRATION_TIME;
         let mut watching = interval(WATCH_INTERVAL);
+        let mut certificates = interval(CERTIFICATE_INTERVAL);
+        certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparing = interval(COMPARE_INTERVAL);
         comparing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -185,6 +193,9 @@ impl Thread {
                     let posts = self.siblings.compare();
                     self.deliver(posts);
                 }
+                _ = certificates.tick() => if let Some(tls) = &self.plan.tls {
+                    tls.reload_and_tell();
+                },
                 _ = stopped.wait_for(|stopped| *stopped), if !self.stopping => self.stop().await,
             }
             if self.ended.iter().all(|ended| *ended) {

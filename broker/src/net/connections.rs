@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 
+use super::tls::Lane;
 use crate::shard::io::{Chunk, ConnectionId};
 
 /// One connection as the driver knows it.
 pub(super) struct Connection<S> {
     pub(super) socket: S,
+    pub(super) lane: Lane,
     /// Output that the kernel has not taken.
     pub(super) unsent: VecDeque<Chunk>,
     /// Bytes of the first of those that it has.
@@ -33,8 +35,8 @@ impl<S> Connections<S> {
         self.slots.len() - self.free.len()
     }
 
-    pub(super) fn insert(&mut self, socket: S) -> ConnectionId {
-        let connection = Some(Connection { socket, unsent: VecDeque::new(), sent_bytes: 0 });
+    pub(super) fn insert(&mut self, socket: S, lane: Lane) -> ConnectionId {
+        let connection = Some(Connection { socket, lane, unsent: VecDeque::new(), sent_bytes: 0 });
         match self.free.pop() {
             Some(slot) => {
                 let entry = &mut self.slots[slot as usize];
@@ -85,9 +87,9 @@ mod tests {
     #[test]
     fn id_of_a_closed_connection_never_names_a_later_one() {
         let mut connections = Connections::new();
-        let first = connections.insert('a');
+        let first = connections.insert('a', Lane::Plain);
         assert!(connections.remove(first).is_some());
-        let second = connections.insert('b');
+        let second = connections.insert('b', Lane::Plain);
         assert_eq!(first.slot, second.slot);
         assert!(connections.get(first).is_none() && connections.remove(first).is_none());
         assert_eq!(connections.get(second).map(|connection| connection.socket), Some('b'));

@@ -10,11 +10,15 @@ use std::io;
 use std::io::IoSlice;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use ringmq_proto::message::Host;
+use ringmq_tls::ServerTls;
 
 use super::StepMachine;
+use super::buffer::ReceiveBuffer;
 use super::connections::{Connection, Connections};
+use super::tls::{Beginning, HANDSHAKE_COST_BYTES, Lane, Outcome, Tls, TlsCounts};
 use crate::disk::Completion;
 use crate::disk::ring::{RingDisk, ShardSlot};
 use crate::now::Now;
@@ -78,6 +82,8 @@ pub struct Counts {
     pub received_bytes: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
+    /// Of connections of TLS.
+    pub tls: TlsCounts,
 }
 
 /// See the module.
@@ -86,6 +92,7 @@ pub struct Driver<M, S> {
     slot: ShardSlot,
     connections: Connections<S>,
     connection_count_max: usize,
+    tls: Tls,
     effects: Effects,
     asks: Asks,
     ended: Option<Ended>,
@@ -97,12 +104,13 @@ pub struct Driver<M, S> {
 
 impl<M: StepMachine, S: Socket> Driver<M, S> {
     /// Drives `machine`, whose files are at `slot` of the executor's ring.
-    pub fn new(machine: M, slot: ShardSlot, connection_count_max: usize) -> Self {
+    pub fn new(machine: M, slot: ShardSlot, connection_count_max: usize, tls: Option<Arc<ServerTls>>) -> Self {
         Self {
             machine,
             slot,
             connections: Connections::new(),
             connection_count_max,
+            tls: Tls::new(tls),
             effects: Effects::default(),
             asks: Asks::default(),
             ended: None,
@@ -119,8 +127,8 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
     }
 
     /// What was counted so far.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+    pub fn counts(&self) -> Counts {
+        Counts { tls: self.tls.counts.clone(), ..self.counts.clone() }
     }
 
     /// Connections at present.
@@ -162,17 +170,73 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
             return None;
         }
         self.counts.opened += 1;
-        let connection = self.connections.insert(socket);
+        let connection = self.connections.insert(socket, self.tls.lane(peer));
         self.input(now, Input::Opened { connection, peer }, ring);
         Some(connection)
     }
 
-    /// Bytes of a connection.
-    pub fn receive(&mut self, now: Now, connection: ConnectionId, bytes: &[u8], ring: &mut RingDisk) {
-        if self.connections.get(connection).is_some() {
-            self.counts.received_bytes += bytes.len() as u64;
-            self.input(now, Input::Received { connection, bytes }, ring);
+    /// Bytes of a connection: the first `count` of what `buffer` has received. Returns what serving them cost, in bytes of
+    /// an ordinary receive.
+    pub(super) fn receive(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        buffer: &mut ReceiveBuffer,
+        count: usize,
+        ring: &mut RingDisk,
+    ) -> usize {
+        let Some(entry) = self.connections.get_mut(connection) else { return count };
+        self.counts.received_bytes += count as u64;
+        if let Lane::Plain = entry.lane {
+            self.input(now, Input::Received { connection, bytes: buffer.received(count) }, ring);
+            return count;
         }
+        self.receive_by_lane(now, connection, buffer, count, ring)
+    }
+
+    /// The first bytes of a connection, and all of one of TLS.
+    #[cold]
+    fn receive_by_lane(
+        &mut self,
+        now: Now,
+        connection: ConnectionId,
+        buffer: &mut ReceiveBuffer,
+        count: usize,
+        ring: &mut RingDisk,
+    ) -> usize {
+        let Some(entry) = self.connections.get_mut(connection) else { return count };
+        if let Lane::Undecided(_) = entry.lane {
+            match self.tls.begin(now, &mut entry.lane, buffer.received(count)) {
+                Beginning::Plain => return self.receive(now, connection, buffer, count, ring),
+                Beginning::Secured => self.step(now, Input::Securing { connection }),
+                Beginning::Refused => {
+                    self.lose(connection);
+                    self.carry_out(now, ring);
+                    return count;
+                }
+            }
+        }
+        let Some(Connection { lane: Lane::Secured(secured), unsent, .. }) = self.connections.get_mut(connection) else {
+            return count;
+        };
+        let Outcome { out, plain, goes_on, shook_hands } = self.tls.receive(now, secured, buffer, count);
+        if !out.is_empty() {
+            let waited = !unsent.is_empty();
+            unsent.push_back(Chunk::Owned(out));
+            if !waited {
+                self.send(connection);
+            }
+        }
+        // What it said before it ended is still heard.
+        if !plain.is_empty() && self.connections.get(connection).is_some() {
+            self.input(now, Input::Received { connection, bytes: &plain }, ring);
+        }
+        self.tls.recycle(plain);
+        if !goes_on {
+            self.lose(connection);
+        }
+        self.carry_out(now, ring);
+        if shook_hands { count.max(HANDSHAKE_COST_BYTES) } else { count }
     }
 
     /// The client is gone.
@@ -227,11 +291,24 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
     }
 
     fn forget(&mut self, connection: ConnectionId) -> bool {
-        let removed = self.connections.remove(connection);
-        if let Some(Connection { socket, .. }) = &removed {
-            socket.close();
+        let Some(mut removed) = self.connections.remove(connection) else { return false };
+        if let Lane::Secured(_) = removed.lane {
+            let last = self.tls.end(&mut removed.lane);
+            // Offered once, like all that a closed connection is owed, and behind the rest of it or not at all.
+            if removed.unsent.is_empty() && !last.is_empty() && removed.socket.send(&[IoSlice::new(&last)]).is_err() {
+                tracing::trace!("the client is gone, or reads nothing");
+            }
         }
-        removed.is_some()
+        removed.socket.close();
+        true
+    }
+
+    /// The connection is over by the client's doing; the shard hears of it with [`Self::report`].
+    fn lose(&mut self, connection: ConnectionId) {
+        if self.forget(connection) {
+            self.counts.hung_up += 1;
+            self.gone.push(connection);
+        }
     }
 
     fn step(&mut self, now: Now, input: Input<'_>) {
@@ -316,7 +393,16 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
             return;
         }
         let waited = !entry.unsent.is_empty();
-        entry.unsent.extend(self.output.chunks.drain(..).filter(|chunk| !chunk.bytes().is_empty()));
+        let chunks = self.output.chunks.drain(..).filter(|chunk| !chunk.bytes().is_empty());
+        if let Lane::Secured(secured) = &mut entry.lane {
+            let sealed = self.tls.seal(secured, chunks, &mut entry.unsent, |buffer| self.machine.recycle(buffer));
+            if let Err(error) = sealed {
+                tracing::debug!(%error, "a connection of TLS ends");
+                return self.lose(connection);
+            }
+        } else {
+            entry.unsent.extend(chunks);
+        }
         // A connection that waits for the kernel keeps its order: its task sends.
         if !waited {
             self.send(connection);
@@ -342,12 +428,7 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
                     self.asks.unsent.push(connection);
                     return;
                 }
-                Err(_) => {
-                    self.counts.hung_up += 1;
-                    self.forget(connection);
-                    self.gone.push(connection);
-                    return;
-                }
+                Err(_) => return self.lose(connection),
             }
         }
         self.drained.push(connection);

@@ -10,10 +10,12 @@
 //! * [`driver`]: one shard, without any waiting: what happens in which order.
 //! * [`plane`]: what an executor waits with for sockets, completions, time and messages: `by_ring` on its one ring,
 //!   `by_glommio` with glommio's tasks.
+//! * [`tls`]: what stands between socket and shard where a client speaks TLS; the shard knows plain bytes only.
 //!
 //! Everything of one executor happens on its thread. A connection that is silent costs its socket and little more, no buffer:
 //! all connections are received into one.
 
+mod buffer;
 mod by_glommio;
 mod by_ring;
 pub mod clock;
@@ -24,6 +26,7 @@ pub mod plane;
 mod socket;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use crate::now::Now;
 use crate::shard::io::{ConnectionId, Effects, Input, Output};

@@ -7,7 +7,10 @@
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ringmq_tls::ServerTls;
 
 use super::driver::{Counts, Driver, Ended, Socket};
 use super::{StepMachine, by_glommio, by_ring};
@@ -65,6 +68,8 @@ pub struct Start<M> {
     pub listeners: Vec<TcpListener>,
     /// Connections at one time. When reached: a new one is closed.
     pub connection_count_max: usize,
+    /// What it shows to clients of TLS; none: it has no TLS.
+    pub tls: Option<Arc<ServerTls>>,
 }
 
 /// What an executor waits with.
@@ -112,7 +117,7 @@ pub(super) fn deliver<M: StepMachine, S: Socket>(
 /// Publishes what a shard has counted, while it serves.
 pub(super) fn publish<M: StepMachine, S: Socket>(shard: usize, driver: &Driver<M, S>, outside: &dyn Outside<M>) {
     if driver.ended().is_none() {
-        outside.publish(shard, driver.machine(), driver.counts(), driver.connection_count());
+        outside.publish(shard, driver.machine(), &driver.counts(), driver.connection_count());
     }
 }
 
@@ -124,7 +129,7 @@ pub(super) fn report_end<M: StepMachine, S: Socket>(
     reported: &mut bool,
 ) -> bool {
     let Some(ended) = driver.ended().filter(|_| !std::mem::replace(reported, true)) else { return false };
-    outside.publish(shard, driver.machine(), driver.counts(), 0);
+    outside.publish(shard, driver.machine(), &driver.counts(), 0);
     outside.ended(shard, ended);
     true
 }

@@ -3,10 +3,13 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use ringmq_tls::ServerTls;
 
 use super::StepMachine;
 use super::driver::{Counts, Ended};
@@ -17,7 +20,7 @@ use crate::disk::ring::{Access, RingDisk, RingOptions, WakeHandle};
 use crate::now::Now;
 use crate::shard::io::{Chunk, CloseReason, ConnectionId, ControlInput, ControlOutput, Effects, Input, Output};
 
-const BIG_BYTES: usize = 8 << 20;
+pub(super) const BIG_BYTES: usize = 8 << 20;
 
 /// Does what the bytes that it receives say; everything else it sends back.
 #[derive(Default)]
@@ -96,7 +99,7 @@ impl StepMachine for Obedient {
 }
 
 #[derive(Debug)]
-enum Heard {
+pub(super) enum Heard {
     Control(usize, ControlOutput),
     Counts(Counts),
     Ended(usize, Ended),
@@ -126,7 +129,7 @@ impl Outside<Obedient> for Test {
     }
 }
 
-struct Running {
+pub(super) struct Running {
     addresses: Vec<SocketAddr>,
     wake: WakeHandle,
     mail: Sender<(usize, Mail)>,
@@ -136,6 +139,15 @@ struct Running {
 }
 
 fn run(shard_count: usize, connection_count_max: usize, receiving: Receiving) -> Running {
+    run_with(shard_count, connection_count_max, receiving, None)
+}
+
+pub(super) fn run_with(
+    shard_count: usize,
+    connection_count_max: usize,
+    receiving: Receiving,
+    tls: Option<Arc<ServerTls>>,
+) -> Running {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().to_owned();
     let (mail, letters) = channel();
@@ -152,7 +164,7 @@ fn run(shard_count: usize, connection_count_max: usize, receiving: Receiving) ->
                 let listener = listen(([127, 0, 0, 1], 0).into()).expect("listens");
                 addresses.push(listener.local_addr().expect("bound"));
                 let machine = Obedient::default();
-                starts.push(Start { machine, slot, listeners: vec![listener], connection_count_max });
+                starts.push(Start { machine, slot, listeners: vec![listener], connection_count_max, tls: tls.clone() });
             }
             ready.send((addresses, ring.wake_handle())).expect("the test waits");
             let outside = Test { mail: RefCell::new(letters), heard: heard_by };
@@ -164,7 +176,7 @@ fn run(shard_count: usize, connection_count_max: usize, receiving: Receiving) ->
 }
 
 impl Running {
-    fn connect(&self, shard: usize) -> TcpStream {
+    pub(super) fn connect(&self, shard: usize) -> TcpStream {
         let stream = TcpStream::connect(self.addresses[shard]).expect("connects");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("sets");
         stream
@@ -175,7 +187,7 @@ impl Running {
         self.wake.wake();
     }
 
-    fn stop(self) -> Vec<Heard> {
+    pub(super) fn stop(self) -> Vec<Heard> {
         self.send(Mail::Stop);
         self.thread.join().expect("the executor did not panic");
         let mut ring = RingDisk::new(BlockPool::new(0), RingOptions::default()).expect("a ring");
@@ -184,7 +196,7 @@ impl Running {
     }
 }
 
-fn ask(stream: &mut TcpStream, text: &str) -> String {
+pub(super) fn ask(stream: &mut TcpStream, text: &str) -> String {
     stream.write_all(text.as_bytes()).expect("sends");
     let mut buffer = [0; 64];
     let count = stream.read(&mut buffer).expect("is answered");
@@ -334,13 +346,15 @@ fn messages_of_other_threads_wake_a_sleeping_executor(receiving: Receiving) {
 macro_rules! with_both {
     ($($claim:ident)*) => {
         mod by_glommio {
-            $(#[test] fn $claim() { super::$claim(super::Receiving::Glommio); })*
+            $(#[test] fn $claim() { super::$claim(crate::net::plane::Receiving::Glommio); })*
         }
         mod by_ring {
-            $(#[test] fn $claim() { super::$claim(super::Receiving::Ring); })*
+            $(#[test] fn $claim() { super::$claim(crate::net::plane::Receiving::Ring); })*
         }
     };
 }
+
+pub(super) use with_both;
 
 with_both! {
     bytes_turns_and_ticks_reach_the_shard_and_its_answers_the_client

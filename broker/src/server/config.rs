@@ -99,6 +99,8 @@ pub struct Config {
     pub features: Features,
     /// There is a topic for the traces of clients.
     pub trace_topic: bool,
+    /// Whether and how TLS is spoken, with clients and with name servers.
+    pub tls: ringmq_tls::Settings,
     /// Connections of one shard at one time.
     pub connection_count_max: usize,
     /// The process ends as soon as one shard has failed, instead of with the last.
@@ -133,6 +135,7 @@ impl Default for Config {
             topic_queue_count_default: 8,
             features: Features::default(),
             trace_topic: false,
+            tls: ringmq_tls::Settings::default(),
             connection_count_max: 65_536,
             exit_on_failed_shard: false,
             log_format: LogFormat::Text,
@@ -158,6 +161,11 @@ impl Config {
     /// Directory of a shard.
     pub fn shard_directory(&self, shard: u32) -> PathBuf {
         self.data.join(format!("shard-{shard}"))
+    }
+
+    /// Folder of a certificate of the broker's own making.
+    pub fn tls_home(&self) -> PathBuf {
+        self.data.join("tls")
     }
 
     /// Checks what no single setting can.

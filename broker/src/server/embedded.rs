@@ -7,6 +7,7 @@ use std::sync::mpsc::RecvError;
 use std::time::Duration;
 
 use ringmq_proto::message::Host;
+use ringmq_tls::ServerTls;
 
 use super::config::{Config, DataPlane, Flush};
 use super::error::StartError;
@@ -67,13 +68,15 @@ impl Embedded {
         let operations_listener = config.ops.map(listen).transpose()?;
         let operations_address = local_address(operations_listener.as_ref())?;
         let shard_count = machine::shard_count(config)?;
+        let tls = ServerTls::open(&config.tls, Some(&config.tls_home()), &tls_names(config))?;
         let mut shards = Vec::new();
         let mut plans = Vec::new();
         for index in 0..shard_count {
             let listeners = listeners(config, index)?;
             let address = local_address(listeners.first())?.expect("a shard listens");
             let advertised = machine::advertised(config, index, address)?;
-            plans.push(shard_plan(config, index, shard_count, listeners, advertised, operations_address)?);
+            let plan = shard_plan(config, index, shard_count, listeners, advertised, operations_address)?;
+            plans.push(ShardPlan { tls: tls.clone(), ..plan });
             shards.push(ShardAddress { name: config.shard_name(index), address, advertised });
         }
         warn_if_open(config);
@@ -82,6 +85,7 @@ impl Embedded {
         let plan = OperationsPlan {
             identities: shards.iter().map(|shard| identity(config, shard, shard_count)).collect(),
             name_servers: config.namesrv.clone(),
+            tls,
             listener: operations_listener,
             exit_on_failed_shard: config.exit_on_failed_shard,
         };
@@ -185,6 +189,13 @@ fn start_executors(
     }
 }
 
+/// For whom a certificate of the broker's own making is.
+fn tls_names(config: &Config) -> Vec<String> {
+    let advertised =
+        config.advertise.as_deref().map(|host| host.rsplit_once(':').map_or(host, |(host, _)| host).to_owned());
+    ["localhost".to_owned(), config.listen.ip().to_string()].into_iter().chain(advertised).collect()
+}
+
 /// The shard's own port, and the one that old clients use.
 fn listeners(config: &Config, shard: u32) -> Result<Vec<TcpListener>, StartError> {
     let address = config.shard_listen(shard).map_err(StartError::Config)?;
@@ -242,7 +253,7 @@ fn shard_plan(
         ..Settings::default()
     };
     let directory = config.shard_directory(index);
-    Ok(ShardPlan { index, directory, listeners, store, alignment_bytes: config.alignment_bytes, settings })
+    Ok(ShardPlan { index, directory, listeners, store, alignment_bytes: config.alignment_bytes, settings, tls: None })
 }
 
 /// Topics that messages of the broker's own features lie in. RocketMQ's names, so that its tools see them.

@@ -20,6 +20,9 @@ pub enum StartError {
     /// A port cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Certificates, keys or their settings cannot be used.
+    #[error("TLS: {0}")]
+    Tls(#[from] ringmq_tls::TlsError),
     /// A directory cannot be taken.
     #[error(transparent)]
     Directory(#[from] OpenDirectoryError),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
 use glommio::{LocalExecutorBuilder, Placement};
+use ringmq_tls::ServerTls;
 
 use super::error::StartError;
 use super::snapshot;
@@ -50,6 +51,7 @@ pub(super) struct ShardPlan {
     /// Alignment of a new log; the device's when not chosen.
     pub(super) alignment_bytes: Option<u32>,
     pub(super) settings: Settings,
+    pub(super) tls: Option<Arc<ServerTls>>,
 }
 
 /// A thread and what it runs.
@@ -179,7 +181,7 @@ fn recover_one(ring: &mut RingDisk, plan: ShardPlan) -> Result<Start<Shard>, Sta
     tell(&plan.settings.broker_name, &report, ring.flush_method(slot), begun.elapsed());
     let connection_count_max = plan.settings.limits.connection_count_max;
     let machine = Shard::new(store, plan.settings, now());
-    Ok(Start { machine, slot, listeners: plan.listeners, connection_count_max })
+    Ok(Start { machine, slot, listeners: plan.listeners, connection_count_max, tls: plan.tls })
 }
 
 fn tell(shard: &str, report: &RecoveryReport, flush: crate::disk::probe::FlushMethod, took: Duration) {

@@ -38,6 +38,13 @@ macro_rules! setting {
     };
 }
 
+/// A setting of TLS by our name and by RocketMQ's.
+macro_rules! tls {
+    ($name:literal, $theirs:literal) => {
+        setting!($name, c, t, c.tls.set($theirs, t).map_err(|error| error.to_string())?, c.tls.show($theirs))
+    };
+}
+
 const SETTINGS: &[Setting] = &[
     setting!("name", c, t, c.name = t.into(), c.name.clone()),
     setting!("cluster", c, t, c.cluster = t.into(), c.cluster.clone()),
@@ -135,6 +142,21 @@ const SETTINGS: &[Setting] = &[
         c.exit_on_failed_shard = parse(t, "true or false")?,
         c.exit_on_failed_shard.to_string()
     ),
+    tls!("tls-mode", "tls.server.mode"),
+    tls!("tls-cert", "tls.server.certPath"),
+    tls!("tls-key", "tls.server.keyPath"),
+    tls!("tls-key-password", "tls.server.keyPassword"),
+    tls!("tls-client-auth", "tls.server.need.client.auth"),
+    tls!("tls-client-trust", "tls.server.trustCertPath"),
+    tls!("tls-client-verify", "tls.server.authClient"),
+    tls!("tls-test-mode", "tls.test.mode.enable"),
+    tls!("tls-namesrv", "tls.enable"),
+    tls!("tls-namesrv-cert", "tls.client.certPath"),
+    tls!("tls-namesrv-key", "tls.client.keyPath"),
+    tls!("tls-namesrv-key-password", "tls.client.keyPassword"),
+    tls!("tls-namesrv-trust", "tls.client.trustCertPath"),
+    tls!("tls-namesrv-verify", "tls.client.authServer"),
+    tls!("tls-config", "tls.config.file"),
     setting!("log-format", c, t, c.log_format = choice(t, LOG_FORMAT)?, name_of(c.log_format, LOG_FORMAT)),
     setting!("log-level", c, t, c.log_level = t.into(), c.log_level.clone()),
 ];
@@ -166,6 +188,21 @@ const ROCKETMQ_NAMES: &[(&str, &str)] = &[
     ("transactionCheckMax", "transaction-checks"),
     ("enablePropertyFilter", "property-filter"),
     ("autoCreateSubscriptionGroup", "auto-create-groups"),
+    ("tls.server.mode", "tls-mode"),
+    ("tls.server.certPath", "tls-cert"),
+    ("tls.server.keyPath", "tls-key"),
+    ("tls.server.keyPassword", "tls-key-password"),
+    ("tls.server.need.client.auth", "tls-client-auth"),
+    ("tls.server.trustCertPath", "tls-client-trust"),
+    ("tls.server.authClient", "tls-client-verify"),
+    ("tls.test.mode.enable", "tls-test-mode"),
+    ("tls.enable", "tls-namesrv"),
+    ("tls.client.certPath", "tls-namesrv-cert"),
+    ("tls.client.keyPath", "tls-namesrv-key"),
+    ("tls.client.keyPassword", "tls-namesrv-key-password"),
+    ("tls.client.trustCertPath", "tls-namesrv-trust"),
+    ("tls.client.authServer", "tls-namesrv-verify"),
+    ("tls.config.file", "tls-config"),
 ];
 
 /// Choices under way.
@@ -197,12 +234,33 @@ impl Settings {
                     let items = items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), Into::into));
                     items.collect::<Vec<_>>().join(if name == "namesrv" { ";" } else { "," })
                 }
+                // RocketMQ's names of TLS have dots, which are tables in TOML.
+                toml::Value::Table(table) if name == "tls" => {
+                    self.dotted(&name, table, origin)?;
+                    continue;
+                }
                 toml::Value::Table(_) => return Err(format!("{origin}: [{name}] is not a setting")),
                 other => other.to_string(),
             };
             self.set(&name, &text, origin)?;
         }
         Ok(())
+    }
+
+    fn dotted(&mut self, prefix: &str, table: toml::Table, origin: &str) -> Result<()> {
+        for (name, value) in table {
+            let name = format!("{prefix}.{name}");
+            match value {
+                toml::Value::Table(table) => self.dotted(&name, table, origin)?,
+                toml::Value::String(text) => self.dotted_one(&name, &text, origin)?,
+                other => self.dotted_one(&name, &other.to_string(), origin)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn dotted_one(&mut self, name: &str, value: &str, origin: &str) -> Result<()> {
+        if self.rocketmq(name, value, origin)? { Ok(()) } else { Err(format!("{origin}: {name:?} is not a setting")) }
     }
 
     /// Settings that RingMQ has no use for are named in a warning, not refused: such a file was not written for it.
@@ -432,6 +490,30 @@ mod tests {
         }
         assert!(Settings::default().toml("[broker]\nname = 'x'\n", "a.toml").is_err());
         assert!(Settings::default().toml("name = \n", "a.toml").is_err_and(|error| error.lines().count() == 1));
+    }
+
+    #[test]
+    fn tls_is_set_by_our_names_and_by_rocketmqs_in_every_layer() {
+        let mut settings = Settings::default();
+        settings
+            .toml("tls-mode = 'enforcing'\n[tls.server]\ncertPath = '/c'\nauthClient = true\n", "a.toml")
+            .expect("both");
+        settings.properties("tls.server.keyPath=/k\n", "broker.conf").expect("RocketMQ's");
+        settings.environment([("RINGMQ_TLS_KEY_PASSWORD".to_owned(), "secret".to_owned())].into_iter()).expect("ours");
+        settings.assignment("tls.server.need.client.auth=require").expect("RocketMQ's");
+        let printed = settings.print();
+        let shown = |name: &str| settings.config.tls.show(name);
+        assert_eq!(
+            ["mode", "certPath", "keyPath"].map(|name| shown(&format!("tls.server.{name}"))),
+            ["enforcing", "/c", "/k"]
+        );
+        assert_eq!(
+            (shown("tls.server.need.client.auth"), shown("tls.server.authClient")),
+            ("require".into(), "true".into())
+        );
+        assert!(!printed.contains("secret") && printed.contains("tls-mode = \"enforcing\""), "{printed}");
+        assert!(settings.assignment("tls.server.mode=maybe").is_err_and(|error| error.lines().count() == 1));
+        assert!(settings.toml("[tls.server]\nnothing = 1\n", "a.toml").is_err());
     }
 
     #[test]

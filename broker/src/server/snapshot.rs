@@ -10,6 +10,9 @@ pub(super) fn of_shard(shard: &Shard, counts: &Counts) -> Snapshot {
     requests(&mut all, shard);
     log(&mut all, shard);
     all.counter("connections_refused", "Connections beyond the limit", counts.refused);
+    all.counter("tls_connections", "Connections that began a handshake of TLS", counts.tls.begun);
+    all.counter("tls_failures", "Connections on which TLS failed, or that found no place for it", counts.tls.failed);
+    all.counter("tls_refused_plain", "Connections refused for want of TLS", counts.tls.refused_plain);
     all.counter("connections_hung_up", "Connections that the client ended", counts.hung_up);
     all
 }

@@ -28,6 +28,11 @@ pub enum Input<'a> {
         /// Where it comes from.
         peer: Host,
     },
+    /// The client has begun to agree on keys, outside of the shard: its first bytes come when that is done.
+    Securing {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// One receive of a connection.
     Received {
         /// The connection.

@@ -3,7 +3,7 @@
 use super::connection::{Connection, PauseReason, Phase};
 use super::handles::Handles;
 use super::io::{CloseReason, ConnectionId, Effects, Fatal};
-use super::limits::{COALESCE_NS_MAX, HANDSHAKE_NS_MAX, IDLE_NS_MAX};
+use super::limits::{COALESCE_NS_MAX, HANDSHAKE_NS_MAX, IDLE_NS_MAX, SECURING_NS_MAX};
 use super::request::{Rejection, SLOW_READ, SLOW_TOPIC, STOPPING};
 use super::waiting::{PullState, WaitId, What};
 use super::{Life, Shard, TimerOwner};
@@ -22,6 +22,13 @@ impl Shard {
             let reason = if full { CloseReason::TooMany } else { CloseReason::Stopping };
             self.close(&mut connection, reason, fx);
             self.connections.give_back(connection);
+        }
+    }
+
+    /// The connection's own time for a handshake begins when that for keys ends.
+    pub(super) fn securing(&mut self, now: &Now, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.heard_at_ns = now.boot_ns + SECURING_NS_MAX;
         }
     }
 

@@ -58,6 +58,9 @@ impl Default for Limits {
 /// Time for preamble and hello, in nanoseconds. When reached: the connection is closed (`HandshakeTimeout`).
 pub const HANDSHAKE_NS_MAX: u64 = 2_000_000_000;
 
+/// Time for a handshake of TLS before that, in nanoseconds. When reached: as above.
+pub const SECURING_NS_MAX: u64 = ringmq_tls::limits::HANDSHAKE_MS_MAX * 1_000_000;
+
 /// Time without a byte from a client, in nanoseconds. When reached: the connection is closed (`IdleTimeout`).
 pub const IDLE_NS_MAX: u64 = 120_000_000_000;
 

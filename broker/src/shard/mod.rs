@@ -218,6 +218,7 @@ impl Shard {
                 self.log_moved(&now, fx);
             }
             Input::Opened { connection, peer } => self.opened(&now, connection, peer, fx),
+            Input::Securing { connection } => self.securing(&now, connection),
             Input::Closed { connection } => self.closed(connection),
             Input::Tick => self.store.tick(now, &mut fx.disk),
             Input::Control(input) => self.control(&now, input, fx),

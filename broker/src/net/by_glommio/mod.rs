@@ -22,11 +22,11 @@ use self::link::Link;
 use self::nudge::Nudge;
 use self::signal::Signal;
 use super::StepMachine;
+use super::buffer::ReceiveBuffer;
 use super::clock::now;
 use super::driver::{Asks, Driver, Ended};
-use super::plane::{
-    ACCEPT_REST, Outside, PUBLISH_INTERVAL, RECEIVE_BYTES_MAX, REPEAT_NS_MIN, Start, deliver, publish, report_end,
-};
+use super::plane::{ACCEPT_REST, Outside, PUBLISH_INTERVAL, REPEAT_NS_MIN, Start, deliver, publish, report_end};
+use super::tls::HANDSHAKE_COST_BYTES;
 use crate::disk::Completion;
 use crate::disk::ring::{RingDisk, ShardSlot, Waiter, handover};
 use crate::shard::io::{ConnectionId, Fatal, Input};
@@ -35,7 +35,7 @@ struct Plane<M> {
     ring: RefCell<RingDisk>,
     shards: Vec<Shard<M>>,
     outside: Rc<dyn Outside<M>>,
-    buffer: RefCell<Box<[u8]>>,
+    buffer: RefCell<ReceiveBuffer>,
     completions: RefCell<Vec<(ShardSlot, Completion)>>,
     ended: Signal,
 }
@@ -62,7 +62,7 @@ pub(super) async fn serve<M: StepMachine + 'static>(
     for (index, start) in starts.into_iter().enumerate() {
         listeners.extend(start.listeners.into_iter().map(|listener| (index, listener)));
         shards.push(Shard {
-            driver: RefCell::new(Driver::new(start.machine, start.slot, start.connection_count_max)),
+            driver: RefCell::new(Driver::new(start.machine, start.slot, start.connection_count_max, start.tls)),
             slot: start.slot,
             turn: Signal::default(),
             time: Signal::default(),
@@ -74,7 +74,7 @@ pub(super) async fn serve<M: StepMachine + 'static>(
         ring: RefCell::new(ring),
         shards,
         outside,
-        buffer: RefCell::new(vec![0; RECEIVE_BYTES_MAX].into_boxed_slice()),
+        buffer: RefCell::new(ReceiveBuffer::new()),
         completions: RefCell::default(),
         ended: Signal::default(),
     });
@@ -270,16 +270,17 @@ impl<M: StepMachine + 'static> Plane<M> {
 
     async fn receive(self: Rc<Self>, index: usize, connection: ConnectionId, link: Link) {
         loop {
-            let count = poll_fn(|context| link.poll_receive(context, &mut self.buffer.borrow_mut())).await;
+            let count = poll_fn(|context| link.poll_receive(context, self.buffer.borrow_mut().space())).await;
             if count == 0 {
                 self.call(index, |driver, ring| driver.hang_up(now(), connection, ring));
                 return;
             }
-            self.call(index, |driver, ring| {
-                driver.receive(now(), connection, &self.buffer.borrow()[..count], ring);
+            let cost = self.call(index, |driver, ring| {
+                driver.receive(now(), connection, &mut self.buffer.borrow_mut(), count, ring)
             });
             self.reap();
-            if count == RECEIVE_BYTES_MAX {
+            // A full buffer, or a handshake.
+            if cost >= HANDSHAKE_COST_BYTES {
                 glommio::executor().yield_now().await;
             }
         }

@@ -40,9 +40,10 @@ use std::time::Duration;
 use self::link::Link;
 use self::sockets::SocketTable;
 use super::StepMachine;
+use super::buffer::ReceiveBuffer;
 use super::clock;
 use super::driver::{Asks, Driver, Ended};
-use super::plane::{Outside, PUBLISH_INTERVAL, RECEIVE_BYTES_MAX, REPEAT_NS_MIN, Start, deliver, publish, report_end};
+use super::plane::{Outside, PUBLISH_INTERVAL, REPEAT_NS_MIN, Start, deliver, publish, report_end};
 use crate::disk::Completion;
 use crate::disk::ring::{RingDisk, ShardSlot};
 use crate::now::Now;
@@ -54,7 +55,7 @@ struct Plane<M> {
     outside: Rc<dyn Outside<M>>,
     sockets: SocketTable,
     /// All connections are received into this one.
-    buffer: Box<[u8]>,
+    buffer: ReceiveBuffer,
     completions: Vec<(ShardSlot, Completion)>,
     /// Read at the start of a pass and before its turns.
     now: Now,
@@ -88,7 +89,7 @@ pub(super) fn serve<M: StepMachine>(
         shards: Vec::new(),
         outside,
         sockets: SocketTable::default(),
-        buffer: vec![0; RECEIVE_BYTES_MAX].into_boxed_slice(),
+        buffer: ReceiveBuffer::new(),
         completions: Vec::new(),
         now,
         pass: 0,
@@ -96,7 +97,7 @@ pub(super) fn serve<M: StepMachine>(
     };
     for (index, start) in starts.into_iter().enumerate() {
         plane.shards.push(Shard {
-            driver: Driver::new(start.machine, start.slot, start.connection_count_max),
+            driver: Driver::new(start.machine, start.slot, start.connection_count_max, start.tls),
             slot: start.slot,
             reported: false,
             turn_asked: None,

@@ -147,7 +147,7 @@ impl<M: StepMachine> Plane<M> {
         self.see_to(shard)
     }
 
-    /// How many bytes were received.
+    /// How many bytes were received, or what else that cost in bytes.
     fn serve_one(&mut self, ready: Ready) -> io::Result<usize> {
         match self.sockets.entries.get(&ready.token) {
             // A late word of a connection that is gone is nobody's.
@@ -182,14 +182,13 @@ impl<M: StepMachine> Plane<M> {
         }
         let driver = &mut self.shards[shard].driver;
         let mut received = 0;
-        match socket::receive(link.fd(), &mut self.buffer) {
+        match socket::receive(link.fd(), self.buffer.space()) {
             Ok(count) if count > 0 => {
-                driver.receive(self.now, connection, &self.buffer[..count], &mut self.ring);
+                received = driver.receive(self.now, connection, &mut self.buffer, count, &mut self.ring);
                 // A full buffer says that there is more; after the last word, only the end says that there is not.
                 if count == RECEIVE_BYTES_MAX || link.is_last() {
                     self.sockets.again(ready.token);
                 }
-                received = count;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && !link.is_last() => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.sockets.again(ready.token),

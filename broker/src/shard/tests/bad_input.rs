@@ -157,6 +157,22 @@ fn request_out_of_range_is_answered_and_the_connection_goes_on() {
 }
 
 #[test]
+fn connection_that_agrees_on_keys_has_more_time_and_not_for_ever() {
+    const SECOND: u64 = 1_000_000_000;
+    let mut world = World::new(Settings::default());
+    let (never, late) = (world.open_connection(), world.open_connection());
+    for connection in [never, late] {
+        world.input(Input::Securing { connection });
+    }
+    world.pass(9 * SECOND);
+    assert!(world.closed.is_empty());
+    world.give(late, &hello(1, 1));
+    world.pass(4 * SECOND);
+    assert_eq!(world.closed.get(&never), Some(&CloseReason::HandshakeTimeout));
+    assert!(!world.closed.contains_key(&late));
+}
+
+#[test]
 fn silent_and_idle_connections_are_closed_in_time_and_a_ping_counts() {
     const SECOND: u64 = 1_000_000_000;
     let mut world = World::new(Settings::default());
