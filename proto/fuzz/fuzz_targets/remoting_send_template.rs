@@ -15,10 +15,13 @@ fn captured(which: u8) -> Vec<u8> {
     sends[usize::from(which) % sends.len()].as_bytes().to_vec()
 }
 
+fn frame(header: &[u8]) -> Frame<'_> {
+    Frame { serialize_type: SerializeType::Json, header, body: b"" }
+}
+
 fuzz_target!(|input: (Input<u8>, Vec<Input<u8>>)| {
     let (first, others) = input;
     let first = first.bytes(captured);
-    let frame = |header| Frame { serialize_type: SerializeType::Json, header, body: b"" };
     let mut scratch = Vec::new();
     let Ok((head, Ok(send))) = SendHeader::read_send(310, &frame(&first), &mut scratch) else { return };
     let Some(template) = SendTemplate::of(&frame(&first), &head, &send) else { return };
