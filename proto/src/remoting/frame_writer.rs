@@ -36,7 +36,7 @@ pub(super) struct FrameWriter<'o> {
 }
 
 /// Room that nearly every answer fits into.
-const FRAME_SIZE_BYTES_USUAL: usize = 384;
+pub(super) const FRAME_SIZE_BYTES_USUAL: usize = 384;
 
 impl<'o> FrameWriter<'o> {
     /// Begins a frame. An empty remark is none; a long one is cut.
@@ -157,17 +157,24 @@ impl<'o> FrameWriter<'o> {
             }
             SerializeType::Binary => patch_length(out, fields_start),
         }
-        let header_size = out.len() - start - FRAME_HEAD_SIZE_BYTES;
-        assert!(header_size <= REMOTING_HEADER_SIZE_BYTES_MAX, "a header of {header_size} bytes");
-        let length = i32::try_from(4 + header_size + body_size_bytes).expect("a frame's length is an i32");
-        let header_word = u32::try_from(header_size).expect("bounded above") | u32::from(serialize_type as u8) << 24;
-        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-        out[start + 4..start + 8].copy_from_slice(&header_word.to_be_bytes());
+        seal(out, start, serialize_type, body_size_bytes);
     }
 }
 
+/// Writes the head of the frame that begins at `start` and whose header ends `out`.
+#[inline]
+pub(super) fn seal(out: &mut [u8], start: usize, serialize_type: SerializeType, body_size_bytes: usize) {
+    let header_size = out.len() - start - FRAME_HEAD_SIZE_BYTES;
+    assert!(header_size <= REMOTING_HEADER_SIZE_BYTES_MAX, "a header of {header_size} bytes");
+    let length = i32::try_from(4 + header_size + body_size_bytes).expect("a frame's length is an i32");
+    let header_word = u32::try_from(header_size).expect("bounded above") | u32::from(serialize_type as u8) << 24;
+    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    out[start + 4..start + 8].copy_from_slice(&header_word.to_be_bytes());
+}
+
 const VERSION_BINARY: i16 = 479;
-const JSON_END: &str = ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}";
+/// How a JSON header ends behind its opaque and remark.
+pub(super) const JSON_END: &str = ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":479}";
 const _: () = assert!(VERSION_REPORTED == 479 && FLAG_RESPONSE == 1, "the numbers that are written out above");
 
 fn put_chunk(out: &mut Vec<u8>, bytes: &[u8]) {

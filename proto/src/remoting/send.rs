@@ -7,8 +7,9 @@
 use super::direct::{self, Head};
 use super::ext::{ExtFields, ExtHeader, ExtValue, ext_header};
 use super::frame::{Frame, SerializeType};
-use super::frame_writer::{FrameWriter, Numbers};
+use super::frame_writer::{FRAME_SIZE_BYTES_USUAL, FrameWriter, JSON_END, Numbers, seal};
 use super::header::{FLAG_ONEWAY, Language};
+use super::json_text::{put_number, put_text};
 use super::{FieldError, FrameError, request_code};
 use crate::code::Code;
 use crate::message::OffsetId;
@@ -210,6 +211,13 @@ pub fn encode_send_response(
     opaque: i32,
     response: &SendResponse<'_>,
 ) {
+    if serialize_type == SerializeType::Json && response.is_usual() {
+        return put_usual_response(out, opaque, response);
+    }
+    put_any_response(out, serialize_type, opaque, response);
+}
+
+fn put_any_response(out: &mut Vec<u8>, serialize_type: SerializeType, opaque: i32, response: &SendResponse<'_>) {
     let numbers = Numbers::response(response.code, opaque);
     let mut writer = FrameWriter::new(out, serialize_type, numbers, response.remark);
     let trace_on = if response.trace_on { "true" } else { "false" };
@@ -230,6 +238,44 @@ pub fn encode_send_response(
     writer.optional_text("batchUniqId", response.batch_uniq_id);
     writer.optional_text("recallHandle", response.recall_handle);
     writer.finish(0);
+}
+
+impl SendResponse<'_> {
+    /// Whether it says what nearly all say, and no more than that.
+    #[inline]
+    fn is_usual(&self) -> bool {
+        self.code == Code::SUCCESS
+            && self.offset_ids.len() == 1
+            && self.trace_on
+            && self.region == REGION_DEFAULT
+            && self.batch_uniq_id.is_none()
+            && self.recall_handle.is_none()
+            && self.remark.is_empty()
+    }
+}
+
+/// The region of a broker that is configured with none.
+pub const REGION_DEFAULT: &str = "DefaultRegion";
+
+/// Appends a usual answer in JSON: the bytes that the general way writes, in as few pieces as there are.
+#[inline]
+fn put_usual_response(out: &mut Vec<u8>, opaque: i32, response: &SendResponse<'_>) {
+    out.reserve(FRAME_SIZE_BYTES_USUAL);
+    let start = out.len();
+    out.extend_from_slice(b"\0\0\0\0\0\0\0\0{\"code\":0,\"extFields\":{\"queueId\":\"");
+    put_number(out, response.queue_id.into());
+    out.extend_from_slice(b"\",\"TRACE_ON\":\"true\",\"MSG_REGION\":\"DefaultRegion\",\"msgId\":\"");
+    response.offset_ids[0].append_to(out);
+    out.extend_from_slice(b"\",\"queueOffset\":\"");
+    put_number(out, response.queue_offset);
+    if let Some(id) = response.transaction_id {
+        out.extend_from_slice(b"\",\"transactionId\":\"");
+        put_text(out, id.as_bytes());
+    }
+    out.extend_from_slice(b"\"},\"flag\":1,\"language\":\"JAVA\",\"opaque\":");
+    put_number(out, opaque.into());
+    out.extend_from_slice(JSON_END.as_bytes());
+    seal(out, start, SerializeType::Json, 0);
 }
 
 /// Digits and commas need no escapes.
@@ -264,5 +310,39 @@ ext_header! {
         region: Option<&'a str> = "MSG_REGION",
         /// Whether to trace it.
         trace_on: Option<bool> = "TRACE_ON",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::LogPosition;
+    use crate::message::Host;
+
+    #[test]
+    fn a_usual_answer_is_written_as_any_other() {
+        let ids: [OffsetId; 2] = [[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()]
+            .map(|ip| OffsetId { store_host: Host::new(ip, 10_911), position: LogPosition::new(u64::MAX >> 1) });
+        for (number, id) in [0, 7, i32::MAX, -1].into_iter().zip(ids.into_iter().cycle()) {
+            for transaction_id in [None, Some("C00002027F035FFD"), Some("\" \\ \u{1} \u{e9}")] {
+                let response = SendResponse {
+                    code: Code::SUCCESS,
+                    offset_ids: &[id],
+                    queue_id: number,
+                    queue_offset: i64::from(number) << 31,
+                    transaction_id,
+                    trace_on: true,
+                    region: REGION_DEFAULT,
+                    batch_uniq_id: None,
+                    recall_handle: None,
+                    remark: "",
+                };
+                assert!(response.is_usual());
+                let (mut usual, mut any) = (b"before".to_vec(), b"before".to_vec());
+                encode_send_response(&mut usual, SerializeType::Json, number, &response);
+                put_any_response(&mut any, SerializeType::Json, number, &response);
+                assert_eq!(String::from_utf8_lossy(&usual), String::from_utf8_lossy(&any));
+            }
+        }
     }
 }

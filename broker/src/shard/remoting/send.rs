@@ -25,7 +25,7 @@ use ringmq_proto::message::stored::sys_flag;
 use ringmq_proto::message::tag::tag_hash;
 use ringmq_proto::remoting::direct::Head;
 use ringmq_proto::remoting::request_code as code;
-use ringmq_proto::remoting::send::{SendHeader, SendResponse, encode_send_response};
+use ringmq_proto::remoting::send::{REGION_DEFAULT, SendHeader, SendResponse, encode_send_response};
 use ringmq_proto::remoting::{Frame, FrameError};
 
 /// RocketMQ's permission to write.
@@ -38,7 +38,7 @@ const PERM_INHERIT: u32 = 1;
 const DEFAULT_TEMPLATE: &str = "TBW102";
 
 /// The region that clients are told, and that is stored with each message: RocketMQ's default.
-pub(in crate::shard) const REGION: &str = "DefaultRegion";
+pub(in crate::shard) const REGION: &str = REGION_DEFAULT;
 
 /// Where a send goes.
 #[derive(Clone, Copy)]
