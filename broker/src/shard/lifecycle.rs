@@ -33,9 +33,9 @@ impl Shard {
     }
 
     /// The connection is gone.
-    pub(super) fn closed(&mut self, id: ConnectionId) {
+    pub(super) fn closed(&mut self, id: ConnectionId, fx: &mut Effects) {
         let Some(mut connection) = self.connections.lend(id) else { return };
-        self.release_all(&mut connection);
+        self.release_all(&mut connection, fx);
         self.timers.disarm(connection.timer);
         self.connections.remove(connection);
         self.client_gone(id);
@@ -48,18 +48,19 @@ impl Shard {
         }
         connection.phase = Phase::Closing;
         self.metrics.closed(reason);
-        self.release_all(connection);
+        self.release_all(connection, fx);
         connection.announce_output(fx);
         fx.close.push((connection.id, reason));
     }
 
     /// Gives back what a connection holds of the shard, but for its output.
-    fn release_all(&mut self, connection: &mut Connection) {
+    fn release_all(&mut self, connection: &mut Connection, fx: &mut Effects) {
         let mut waits = Vec::new();
         self.waiting.of_connection(connection.waiting_head, &mut waits);
         for id in waits {
             self.forget_wait(connection, id);
         }
+        self.answers_lost(connection, fx);
         connection.input = Vec::new();
         self.count_input(connection);
         connection.handles = Handles::default();
@@ -149,6 +150,7 @@ impl Shard {
                     return shard.answer_empty(connection, token, &pull);
                 }
                 _ if stopping => &STOPPING,
+                What::Question(question) => return shard.question_expired(connection, token, &question),
                 What::Frame(_) | What::Open { .. } | What::Topic => &SLOW_TOPIC,
                 _ => &SLOW_READ,
             };

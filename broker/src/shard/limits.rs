@@ -90,6 +90,13 @@ pub const RESET_COUNT_MAX: usize = 1 << 16;
 /// How long a queue lock holds without being taken again, in nanoseconds. When reached: another client may have it.
 pub const LOCK_NS_MAX: u64 = 60_000_000_000;
 
+/// How long a client may take to answer what an administrator asks it, in nanoseconds. When reached: code 207
+/// CONSUME_MSG_TIMEOUT, or the answers that have come.
+pub const QUESTION_NS_MAX: u64 = 10_000_000_000;
+
+/// Questions that one client has not answered. When reached: code 2 SYSTEM_BUSY.
+pub const QUESTION_COUNT_MAX: usize = 1024;
+
 /// Bytes of a message's slice of the log from which on it is sent in place; smaller ones are copied.
 pub const SHARED_SLICE_BYTES_MIN: usize = 1024;
 

@@ -201,7 +201,7 @@ impl Shard {
     pub fn step(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
         if self.life == Life::Failed {
             if let Input::Closed { connection } = input {
-                self.closed(connection);
+                self.closed(connection, fx);
             }
             return;
         }
@@ -219,7 +219,7 @@ impl Shard {
             }
             Input::Opened { connection, peer } => self.opened(&now, connection, peer, fx),
             Input::Securing { connection } => self.securing(&now, connection),
-            Input::Closed { connection } => self.closed(connection),
+            Input::Closed { connection } => self.closed(connection, fx),
             Input::Tick => self.store.tick(now, &mut fx.disk),
             Input::Control(input) => self.control(&now, input, fx),
             Input::Stop => self.stop(&now, fx),

@@ -98,7 +98,7 @@ impl Shard {
                 ViewOutcome::Damaged(remark) => failed(remark),
             }),
             What::Stats { topic } => self.topic_stats(topic).map(Attempt::Answer),
-            What::Pull(..) | What::Frame(_) | What::Open { .. } | What::Topic => {
+            What::Pull(..) | What::Frame(_) | What::Open { .. } | What::Topic | What::Question(_) => {
                 unreachable!("{what:?} is no question")
             }
         };

@@ -11,7 +11,7 @@ use crate::store::Refusal;
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::native::{TopicList, TopicStatsResult};
-use ringmq_proto::remoting::{ExtFields, SerializeType};
+use ringmq_proto::remoting::{ExtFields, Header, SerializeType};
 use std::borrow::Cow;
 
 /// How an answer is written.
@@ -102,6 +102,8 @@ pub(super) enum Response<'a> {
     TopicStats(TopicStatsResult),
     /// What only the remoting dialect says: extension fields and a body.
     Remoting(ExtFields<'static>, Cow<'a, [u8]>),
+    /// What a client has answered, handed back as it is; of the remoting dialect, too.
+    PassedOn(&'a Header<'a>, &'a [u8]),
 }
 
 impl Response<'_> {

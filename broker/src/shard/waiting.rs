@@ -5,7 +5,7 @@
 
 use super::io::ConnectionId;
 use super::pull::Pull;
-use super::remoting::KeptFrame;
+use super::remoting::{KeptFrame, Question};
 use super::request::Token;
 use super::timers::TimerId;
 use crate::store::KeyQuery;
@@ -53,6 +53,8 @@ pub(super) enum What {
     Frame(KeptFrame),
     /// To open a queue of a topic that is being created.
     Open { topic: Box<str>, number: i32 },
+    /// Something that clients are asked on behalf of an administrator.
+    Question(Box<Question>),
     /// A topic to be created, changed or deleted: its own record, then the siblings.
     Topic,
 }

@@ -306,15 +306,26 @@ impl Store {
     }
 
     /// Whether the message at this offset must be read from disk. One that is not there need not.
-    pub fn is_cold(&mut self, queue_id: QueueId, offset: QueueOffset) -> bool {
+    ///
+    /// # Errors
+    /// Not yet, gone, or failed.
+    pub fn is_cold(&mut self, queue_id: QueueId, offset: QueueOffset) -> SearchOutcome<bool> {
+        match self.state.queues.get(queue_id) {
+            None => return SearchOutcome::Gone,
+            Some(queue) if offset >= queue.visible_offset => return SearchOutcome::Found(false),
+            Some(_) => {}
+        }
         let mut entries = std::mem::take(&mut self.scratch.entries);
         entries.clear();
-        let cold = match self.index.find(&mut self.cache, queue_id, offset, QueueOffset::ZERO, 1, &mut entries) {
-            Ok(()) => entries.first().is_some_and(|entry| entry.position < self.tail.start()),
-            Err(_) => true,
+        let outcome = match self.index.find(&mut self.cache, queue_id, offset, QueueOffset::ZERO, 1, &mut entries) {
+            Ok(()) => {
+                let hot_from = self.tail.start();
+                SearchOutcome::Found(entries.first().is_some_and(|entry| entry.position < hot_from))
+            }
+            Err(cold) => self.cold(cold),
         };
         self.scratch.entries = entries;
-        cold
+        outcome
     }
 
     /// Gives visible records of a queue to the sink, from the one that holds `from` on: up to `messages_max` messages and

@@ -57,6 +57,12 @@ pub(in crate::shard) fn encode(
             header.ext = fields.clone();
             body = Cow::Borrowed(bytes);
         }
+        Response::PassedOn(theirs, bytes) => {
+            header.code = theirs.code;
+            header.remark = theirs.remark.clone();
+            header.ext = theirs.ext.clone();
+            body = Cow::Borrowed(bytes);
+        }
         Response::Opened(_) | Response::Topics(_) | Response::TopicStats(_) => {
             unreachable!("{response:?} answers no code of this dialect")
         }

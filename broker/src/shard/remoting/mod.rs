@@ -11,6 +11,7 @@ mod messages;
 mod offsets;
 mod outgoing;
 mod pull;
+mod questions;
 mod reply;
 mod retry;
 mod send;
@@ -18,6 +19,7 @@ mod sends;
 
 pub(super) use outgoing::Peer;
 pub(super) use pull::RemotingView;
+pub(super) use questions::Question;
 pub(super) use send::broker_properties;
 pub(super) use sends::Sends;
 
@@ -136,7 +138,7 @@ impl Shard {
         }
         let header = frame.decode_header()?;
         if header.is_response() {
-            // Nothing is asked yet that clients answer.
+            self.client_answered(connection, &header, frame.body, fx);
             return Ok(());
         }
         let token = Token {
@@ -176,6 +178,9 @@ impl Shard {
             code::RECALL_MESSAGE => self.recall_message(now, connection, call),
             code::CONSUMER_SEND_MSG_BACK => self.consumer_send_back(now, connection, call),
             code::VIEW_MESSAGE_BY_ID => self.view_message(now, connection, call),
+            code::GET_CONSUMER_RUNNING_INFO => self.running_info(now, connection, call, fx),
+            code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(now, connection, call, fx),
+            code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(now, connection, call, fx),
             unknown => {
                 if let Some(handled) = self.administrate(now, connection, call) {
                     return handled;

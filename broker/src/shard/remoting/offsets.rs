@@ -53,11 +53,14 @@ impl Shard {
         }
         // A group that is new to a young queue begins at its beginning, wherever it wanted to begin: RocketMQ's rule, so
         // that nothing is missed that was sent while its first consumer started.
-        let min = self.store.min_offset(queue);
-        if min == SearchOutcome::NotYet {
-            return Err(Stop::Load);
-        }
-        let young = min == SearchOutcome::Found(QueueOffset::ZERO) && !self.store.is_cold(queue, QueueOffset::ZERO);
+        let young = match self.store.min_offset(queue) {
+            SearchOutcome::NotYet => return Err(Stop::Load),
+            SearchOutcome::Found(QueueOffset::ZERO) => match self.store.is_cold(queue, QueueOffset::ZERO) {
+                SearchOutcome::NotYet => return Err(Stop::Load),
+                cold => cold == SearchOutcome::Found(false),
+            },
+            _ => false,
+        };
         if young {
             self.respond(connection, call.token, &Response::Offset(QueueOffset::ZERO));
             return Ok(());

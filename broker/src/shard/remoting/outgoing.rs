@@ -3,14 +3,25 @@
 use super::super::Shard;
 use super::super::connection::{Connection, Phase};
 use super::super::io::{ConnectionId, Effects};
+use super::questions::Asker;
 use ringmq_proto::remoting::client_push::NotifyConsumerIdsChanged;
 use ringmq_proto::remoting::{ExtHeader, Header, SerializeType, encode_frame, request_code as code};
+use std::collections::BTreeMap;
 
 /// What the shard keeps of a client that speaks remoting.
 #[derive(Debug, Default)]
 pub(in crate::shard) struct Peer {
     /// The shard's own number of what it asked last.
     last_opaque: i32,
+    /// Who waits for its answers, by the shard's own number of the question.
+    pub(super) askers: BTreeMap<i32, Asker>,
+}
+
+impl Peer {
+    pub(super) fn next_opaque(&mut self) -> i32 {
+        self.last_opaque = self.last_opaque.wrapping_add(1);
+        self.last_opaque
+    }
 }
 
 impl Shard {
@@ -39,10 +50,13 @@ impl Shard {
         if connection.phase != Phase::Remoting {
             return;
         }
-        let peer = connection.peer_client.get_or_insert_default();
-        peer.last_opaque = peer.last_opaque.wrapping_add(1);
-        let header = Header::request(request_code, peer.last_opaque).oneway().with_ext(ext);
-        connection.output.append(&mut self.spare, |out| encode_frame(out, SerializeType::Json, &header, body));
+        let opaque = connection.peer_client.get_or_insert_default().next_opaque();
+        let header = Header::request(request_code, opaque).oneway().with_ext(ext);
+        self.send_request(connection, &header, body);
+    }
+
+    pub(super) fn send_request(&mut self, connection: &mut Connection, header: &Header<'_>, body: &[u8]) {
+        connection.output.append(&mut self.spare, |out| encode_frame(out, SerializeType::Json, header, body));
     }
 
     /// The members of these groups have changed: all of them hear of it and divide the queues anew.

@@ -6,6 +6,7 @@ mod bounds;
 mod later;
 mod offsets;
 mod pulls;
+mod questions;
 mod remoting;
 mod sends;
 mod stops;

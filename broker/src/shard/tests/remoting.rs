@@ -7,6 +7,7 @@ use ringmq_proto::code::Code;
 use ringmq_proto::message::client_batch::ClientBatchMessage;
 use ringmq_proto::message::properties::Properties;
 use ringmq_proto::message::stored::iter_stored;
+use ringmq_proto::remoting::header::VERSION_REPORTED;
 use ringmq_proto::remoting::consumer::{ConsumerList, LockBatchBody, LockBatchReply};
 use ringmq_proto::remoting::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use ringmq_proto::remoting::message_queue::MessageQueue;
@@ -113,12 +114,20 @@ pub(super) fn pull(opaque: i32, topic: &str, offset: u64, expression: &str, wait
 }
 
 pub(super) fn beat(client_id: &str, group: &str) -> Vec<u8> {
+    beat_of(client_id, group, VERSION_REPORTED)
+}
+
+/// The heartbeat of a client of this version.
+pub(super) fn beat_of(client_id: &str, group: &str, version: i32) -> Vec<u8> {
     let subscription = SubscriptionData { topic: "t".into(), sub_string: "*".into(), ..SubscriptionData::default() };
     let consumer =
         ConsumerData { group_name: group.into(), subscription_data_set: vec![subscription], ..ConsumerData::default() };
     let data =
         HeartbeatData { client_id: client_id.into(), consumer_data_set: vec![consumer], ..HeartbeatData::default() };
-    request(code::HEART_BEAT, 1, &[], &data.encode())
+    let mut bytes = Vec::new();
+    let header = Header { version, ..Header::request(code::HEART_BEAT, 1) };
+    encode_frame(&mut bytes, SerializeType::Json, &header, &data.encode());
+    bytes
 }
 
 #[test]
@@ -470,4 +479,33 @@ fn message_that_was_not_consumed_comes_again_and_ends_among_the_dead_letters() {
 fn position_of(pulled: &Answer) -> String {
     let message = iter_stored(&pulled.body).next().expect("one").expect("stored");
     message.parts.position.get().to_string()
+}
+
+#[test]
+fn pull_by_a_newer_subscription_than_was_told_gets_everything_where_its_client_filters_by_itself() {
+    let mut world = World::new(Settings::default());
+    let client = world.open_connection();
+    world.give(client, &send(1, "t", "TAGS\u{1}A", b"a"));
+    world.give(client, &beat("c", "g"));
+    world.settle();
+    answers(&mut world, client);
+    let mut pull = |version: &str, expression_type: &str| {
+        let ext = [
+            ("consumerGroup", "g"),
+            ("topic", "t"),
+            ("queueId", "0"),
+            ("queueOffset", "0"),
+            ("maxMsgNums", "32"),
+            ("sysFlag", "0"),
+            ("commitOffset", "0"),
+            ("suspendTimeoutMillis", "0"),
+            ("subVersion", version),
+            ("expressionType", expression_type),
+        ];
+        world.give(client, &request(code::PULL_MESSAGE, 2, &ext, b""));
+        answer(&mut world, client).code()
+    };
+    assert_eq!(pull("0", "TAG"), Code::SUCCESS);
+    assert_eq!(pull("5", "TAG"), Code::SUCCESS);
+    assert_eq!(pull("5", "SQL92"), Code::SUBSCRIPTION_NOT_LATEST);
 }
