@@ -8,13 +8,15 @@
 //! ```
 //!
 //! * [`hub`]: the mailboxes. * [`siblings`]: which shard has to hear of which topic. * [`registration`]: what name servers are
-//!   told, and [`namesrv`] who tells them. * [`operations`]: the thread. * [`http`] and [`metrics`]: its port.
+//!   told, [`namesrv`] who tells them, [`registered`] who waits for it. * [`operations`]: the thread. * [`http`] and
+//!   [`metrics`]: its port.
 
 pub mod http;
 pub mod hub;
 pub mod metrics;
 pub mod namesrv;
 pub mod operations;
+pub mod registered;
 pub mod registration;
 pub mod siblings;
 #[cfg(test)]

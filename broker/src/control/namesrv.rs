@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::registered::Known;
 use super::registration::{Identity, Part, Table};
 
 /// Between two signs of life.
@@ -51,16 +52,36 @@ const RETRY_REST: Duration = Duration::from_millis(500);
 /// Bytes of an answer. When reached: the connection is given up.
 const ANSWER_SIZE_BYTES_MAX: usize = FRAME_SIZE_BYTES_MAX;
 
-/// Runs until the table is `None`; tells `registered` after each first registration on a connection.
+/// Where it is told what a name server knows of a shard.
+pub struct Report {
+    /// Index of the shard.
+    pub shard: usize,
+    /// Index of the name server.
+    pub server: usize,
+    /// Who is told.
+    pub to: mpsc::UnboundedSender<Known>,
+}
+
+impl Report {
+    fn tell(&self, version: Option<i64>) {
+        if self.to.send(Known { shard: self.shard, server: self.server, version }).is_err() {
+            tracing::trace!("nobody asks for registrations any more");
+        }
+    }
+}
+
+/// Runs until the table is `None`; reports each registration, and the end of each connection.
 pub async fn keep_registered(
     identity: Arc<Identity>,
     server: String,
     mut table: watch::Receiver<Option<Arc<Table>>>,
-    registered: mpsc::UnboundedSender<()>,
+    report: Report,
 ) {
     let mut complained = false;
     loop {
-        match serve_connection(&identity, &server, &mut table, &registered).await {
+        let ended_by = serve_connection(&identity, &server, &mut table, &report).await;
+        report.tell(None);
+        match ended_by {
             Ok(()) => return,
             Err(error) if !complained => {
                 complained = true;
@@ -86,7 +107,7 @@ async fn serve_connection(
     identity: &Identity,
     server: &str,
     table: &mut watch::Receiver<Option<Arc<Table>>>,
-    registered: &mpsc::UnboundedSender<()>,
+    report: &Report,
 ) -> io::Result<()> {
     let stream = in_time(TcpStream::connect(server)).await?;
     stream.set_nodelay(true)?;
@@ -96,12 +117,11 @@ async fn serve_connection(
         let Some(current) = table.borrow_and_update().clone() else {
             return connection.unregister().await;
         };
+        let version = current.version.counter;
         connection.keep(current).await?;
+        report.tell(Some(version));
         if std::mem::take(&mut first) {
             tracing::info!(broker = identity.name, address = identity.address, name_server = server, "registered");
-            if registered.send(()).is_err() {
-                tracing::trace!("nobody waits for the registration any more");
-            }
         }
         tokio::select! {
             () = sleep(BEAT) => {}
@@ -110,7 +130,7 @@ async fn serve_connection(
                     return connection.unregister().await;
                 }
                 if table.borrow().is_some() {
-                    sleep(CHANGE_REST).await;
+                    sleep(connection.rest()).await;
                 }
             }
         }
@@ -139,6 +159,11 @@ struct Connection<'a> {
 }
 
 impl Connection<'_> {
+    /// How long a change of topics waits for others: those that come one after another are told together.
+    fn rest(&self) -> Duration {
+        self.told.as_ref().map_or(Duration::ZERO, |told| CHANGE_REST.saturating_sub(told.at.elapsed()))
+    }
+
     /// One beat: the name server knows that the shard lives, and has this table.
     async fn keep(&mut self, table: Arc<Table>) -> io::Result<()> {
         let Some(told) = &self.told else {

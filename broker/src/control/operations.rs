@@ -18,7 +18,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use super::http::{self, Status};
 use super::hub::{Event, Hub};
 use super::metrics::Snapshots;
-use super::namesrv::keep_registered;
+use super::namesrv::{Report, keep_registered};
+use super::registered::{Known, Registered};
 use super::registration::{Identity, Table};
 use super::siblings::{Post, Siblings};
 use crate::net::clock;
@@ -122,15 +123,16 @@ struct Thread {
     stopping: bool,
     tasks: JoinSet<()>,
     registrations_due: usize,
-    registered: UnboundedSender<()>,
-    registered_heard: UnboundedReceiver<()>,
+    registered: Registered,
+    told: UnboundedSender<Known>,
+    told_heard: UnboundedReceiver<Known>,
     ready: Option<std::sync::mpsc::Sender<()>>,
 }
 
 impl Thread {
     fn new(plan: OperationsPlan, hub: Arc<Hub>, ready: std::sync::mpsc::Sender<()>) -> Self {
         let count = plan.identities.len();
-        let (registered, registered_heard) = mpsc::unbounded_channel();
+        let (told, told_heard) = mpsc::unbounded_channel();
         let status = Status {
             snapshots: Snapshots::default(),
             ready: AtomicBool::new(false),
@@ -148,8 +150,9 @@ impl Thread {
             stopping: false,
             tasks: JoinSet::new(),
             registrations_due: count * plan.name_servers.len(),
-            registered,
-            registered_heard,
+            registered: Registered::new(count, plan.name_servers.len()),
+            told,
+            told_heard,
             ready: Some(ready),
             plan,
         }
@@ -182,11 +185,11 @@ impl Thread {
                     Some(event) => self.on_event(event),
                     None => break,
                 },
-                Some(()) = self.registered_heard.recv() => {
-                    self.registrations_due = self.registrations_due.saturating_sub(1);
-                }
+                Some(told) = self.told_heard.recv() => self.on_told(told),
                 _ = watching.tick() => {
                     let posts = self.siblings.answer(now_ms());
+                    self.deliver(posts);
+                    let posts = self.registered.answer(now_ms());
                     self.deliver(posts);
                 }
                 _ = comparing.tick() => {
@@ -239,6 +242,14 @@ impl Thread {
         }
     }
 
+    fn on_told(&mut self, told: Known) {
+        if self.registered.told(told) {
+            self.registrations_due = self.registrations_due.saturating_sub(1);
+        }
+        let posts = self.registered.answer(now_ms());
+        self.deliver(posts);
+    }
+
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Published { shard, snapshot } => {
@@ -260,6 +271,12 @@ impl Thread {
             ControlOutput::TopicForSiblings { notice, ticket } => {
                 let posts = self.siblings.offer(now_ms(), shard, &notice, ticket);
                 self.tell_name_servers(shard);
+                self.deliver(posts);
+            }
+            ControlOutput::WhenRegistered { topic, ticket } => {
+                let versions = self.versions.iter().map(|version| version.counter).collect();
+                self.registered.wait(now_ms(), (shard, topic, ticket), versions);
+                let posts = self.registered.answer(now_ms());
                 self.deliver(posts);
             }
             ControlOutput::SiblingTopicDone { topic, version, failure } => {
@@ -288,9 +305,10 @@ impl Thread {
             return;
         }
         let identity = Arc::new(identity.clone());
-        for server in &self.plan.name_servers {
+        for (index, server) in self.plan.name_servers.iter().enumerate() {
             let (identity, table) = (Arc::clone(&identity), self.tables[shard].subscribe());
-            self.tasks.spawn(keep_registered(identity, server.clone(), table, self.registered.clone()));
+            let report = Report { shard, server: index, to: self.told.clone() };
+            self.tasks.spawn(keep_registered(identity, server.clone(), table, report));
         }
     }
 

@@ -246,6 +246,7 @@ fn shard_plan(
         auto_create_topics: config.auto_create_topics,
         topic_queue_count_default: config.topic_queue_count_default,
         sibling_count: shard_count - 1,
+        awaits_registration: !config.namesrv.is_empty(),
         features: config.features.clone(),
         system_topics: system_topics(config),
         hash_seed,

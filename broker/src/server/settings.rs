@@ -127,6 +127,13 @@ const SETTINGS: &[Setting] = &[
         c.features.property_filter.to_string()
     ),
     setting!(
+        "server-side-reset",
+        c,
+        t,
+        c.features.server_side_reset = parse(t, "true or false")?,
+        c.features.server_side_reset.to_string()
+    ),
+    setting!(
         "auto-create-groups",
         c,
         t,
@@ -187,6 +194,7 @@ const ROCKETMQ_NAMES: &[(&str, &str)] = &[
     ("recallMessageEnable", "recall-messages"),
     ("transactionCheckMax", "transaction-checks"),
     ("enablePropertyFilter", "property-filter"),
+    ("useServerSideResetOffset", "server-side-reset"),
     ("autoCreateSubscriptionGroup", "auto-create-groups"),
     ("tls.server.mode", "tls-mode"),
     ("tls.server.certPath", "tls-cert"),

@@ -75,6 +75,13 @@ pub enum ControlInput {
         /// Shard names with one sentence each; empty when all succeeded.
         failures: Vec<(String, String)>,
     },
+    /// The name servers know the topic, or are not waited for any longer.
+    TopicRegistered {
+        /// Its name.
+        topic: String,
+        /// From [`ControlOutput::WhenRegistered`].
+        ticket: u64,
+    },
     /// The operations thread asks for all topics (registration with the name servers).
     ReportTopics,
 }
@@ -135,6 +142,14 @@ pub enum ControlOutput {
     },
     /// The topics of this shard changed (or were asked for): register with the name servers.
     Topics(Vec<TopicNotice>),
+    /// Somebody waits until the name servers know this topic, which was told before: answer with
+    /// [`ControlInput::TopicRegistered`], soon.
+    WhenRegistered {
+        /// Its name.
+        topic: String,
+        /// Comes back.
+        ticket: u64,
+    },
     /// How [`ControlInput::TopicOfSibling`] ended here: applied (also when ours was as new), or why not.
     SiblingTopicDone {
         /// Its name.

@@ -133,6 +133,8 @@ pub struct Shard {
     rates: Rates,
     /// When the shard began to serve, in ms.
     started_ms: u64,
+    /// How often an administrator has changed settings since.
+    settings_changed: u64,
     /// Groups whose members have changed in this step.
     changed_groups: Vec<Box<str>>,
     schedule: Schedule,
@@ -178,6 +180,7 @@ impl Shard {
             resets: BTreeMap::new(),
             rates: Rates::default(),
             started_ms: now.wall_ms,
+            settings_changed: 0,
             changed_groups: Vec::new(),
             record: Vec::new(),
             properties: Vec::new(),

@@ -381,7 +381,9 @@ pub(super) fn encode(out: &mut Vec<u8>, token: Token, response: &Response<'_>) {
             encode_reply(out, kind, id, &table);
         }
         Response::Message(message) => encode_view_reply(out, id, message),
-        Response::Remoting(..) | Response::Keyed(_) | Response::PassedOn(..) => unreachable!("{response:?} is of the other dialect"),
+        Response::Remoting(..) | Response::Keyed(_) | Response::PassedOn(..) => {
+            unreachable!("{response:?} is of the other dialect")
+        }
         Response::Topics(list) => encode_reply(out, kind, id, list),
         Response::TopicStats(stats) => encode_reply(out, kind, id, stats),
     }

@@ -23,6 +23,9 @@ pub struct Features {
     /// Consumers may filter by properties (SQL92). RocketMQ's `enablePropertyFilter`, which is off there by default: here a
     /// filter costs nobody anything who does not ask for it.
     pub property_filter: bool,
+    /// A reset of offsets is carried out here, and running consumers hear of it with their next pull; else they are told to
+    /// do it themselves, for which they stop ten seconds. RocketMQ's `useServerSideResetOffset`.
+    pub server_side_reset: bool,
     /// A group is made when its first consumer says that it lives. RocketMQ's `autoCreateSubscriptionGroup`.
     pub auto_create_groups: bool,
 }
@@ -37,6 +40,7 @@ impl Default for Features {
             transaction_check_interval_ms: 30_000,
             transaction_check_max: 15,
             property_filter: true,
+            server_side_reset: true,
             auto_create_groups: true,
         }
     }
@@ -57,6 +61,8 @@ pub struct Settings {
     pub topic_queue_count_default: u32,
     /// Other shards of this process that share topics with this one.
     pub sibling_count: u32,
+    /// There are name servers: who makes a topic is answered when they know it.
+    pub awaits_registration: bool,
     /// What clients may ask for beside sending and pulling.
     pub features: Features,
     /// Topics that the broker needs itself: created at the start when they are not there.
@@ -92,6 +98,7 @@ impl Default for Settings {
             auto_create_topics: true,
             topic_queue_count_default: 8,
             sibling_count: 0,
+            awaits_registration: false,
             features: Features::default(),
             system_topics: Vec::new(),
             hash_seed: 0,

@@ -32,13 +32,24 @@ struct Pending {
     changes: Vec<WaitId>,
 }
 
+/// Who waits until name servers know a topic.
+#[derive(Debug, Default)]
+struct Registering {
+    /// The newest question; answers to older ones do not count.
+    ticket: u64,
+    opens: Vec<WaitId>,
+    changes: Vec<WaitId>,
+}
+
 /// Changes of topics that are under way.
 #[derive(Debug, Default)]
 pub(super) struct TopicChanges {
     /// By name and version.
     pending: BTreeMap<(Box<str>, u64), Pending>,
     /// Applied here; the siblings' answers are awaited.
-    tickets: BTreeMap<u64, WaitId>,
+    tickets: BTreeMap<u64, (WaitId, Box<str>)>,
+    /// Applied here, by name; it is awaited that name servers know them.
+    registering: BTreeMap<Box<str>, Registering>,
     last_ticket: u64,
     /// Takes turns over the queues of topics when a client leaves the choice.
     next_queue: u32,
@@ -49,6 +60,17 @@ impl TopicChanges {
     pub(super) fn choose_queue(&mut self, queue_count: u32) -> u32 {
         self.next_queue = self.next_queue.wrapping_add(1);
         self.next_queue % queue_count.max(1)
+    }
+
+    /// Frames wait until name servers know the topic: what comes later for it must not overtake them.
+    #[inline]
+    pub(super) fn is_registering(&self, name: &str) -> bool {
+        !self.registering.is_empty() && self.registering.contains_key(name)
+    }
+
+    fn next_ticket(&mut self) -> u64 {
+        self.last_ticket += 1;
+        self.last_ticket
     }
 
     /// The newest version of a topic that is under way.
@@ -281,12 +303,11 @@ impl Shard {
             for version in pending.offered {
                 fx.control.push(ControlOutput::SiblingTopicDone { topic: event.name.clone(), version, failure: None });
             }
-            for id in pending.opens {
-                self.retry_frame(now, id, fx);
+            let mut changes = pending.changes;
+            if pending.made_here && self.settings.sibling_count > 0 {
+                self.tell_siblings(std::mem::take(&mut changes), &notice, fx);
             }
-            if pending.made_here {
-                self.changes_applied(pending.changes, &notice, fx);
-            }
+            self.answer_when_registered(now, &notice.topic, (pending.opens, changes), fx);
         }
     }
 
@@ -323,30 +344,51 @@ impl Shard {
         }
     }
 
-    /// A topic that the broker needs itself is made, unless it is there or on its way.
-    pub(super) fn ensure_topic(&mut self, now: &Now, name: &str, queue_count: u32) -> Result<(), Rejection> {
-        self.topic_on_its_way(now, name, queue_count).map(|_| ())
-    }
-
     /// `id` is carried out when this version of the topic is applied.
     pub(super) fn wait_for_topic(&mut self, name: &str, version: u64, id: WaitId) {
-        self.changes.pending.entry((name.into(), version)).or_default().opens.push(id);
+        match self.changes.registering.get_mut(name) {
+            Some(registering) => registering.opens.push(id),
+            None => self.changes.pending.entry((name.into(), version)).or_default().opens.push(id),
+        }
     }
 
     /// A change by a client of this shard was applied: the siblings hear of it, and who asked waits for their answers.
-    fn changes_applied(&mut self, waits: Vec<WaitId>, notice: &TopicNotice, fx: &mut Effects) {
+    fn tell_siblings(&mut self, waits: Vec<WaitId>, notice: &TopicNotice, fx: &mut Effects) {
         let tell = |ticket| ControlOutput::TopicForSiblings { notice: notice.clone(), ticket };
-        if self.settings.sibling_count == 0 {
-            return self.answer_changes(waits, None, fx);
-        }
         if waits.is_empty() {
             fx.control.push(tell(None));
         }
         for id in waits {
-            self.changes.last_ticket += 1;
-            self.changes.tickets.insert(self.changes.last_ticket, id);
-            fx.control.push(tell(Some(self.changes.last_ticket)));
+            let ticket = self.changes.next_ticket();
+            self.changes.tickets.insert(ticket, (id, notice.topic.as_str().into()));
+            fx.control.push(tell(Some(ticket)));
         }
+    }
+
+    /// Frames that wait for a topic are carried out, and its changes answered, when the name servers know it.
+    fn answer_when_registered(
+        &mut self,
+        now: &Now,
+        name: &str,
+        (opens, changes): (Vec<WaitId>, Vec<WaitId>),
+        fx: &mut Effects,
+    ) {
+        if !self.settings.awaits_registration || opens.is_empty() && changes.is_empty() {
+            return self.registered(now, Registering { opens, changes, ..Registering::default() }, fx);
+        }
+        let ticket = self.changes.next_ticket();
+        let registering = self.changes.registering.entry(name.into()).or_default();
+        registering.ticket = ticket;
+        registering.opens.extend(opens);
+        registering.changes.extend(changes);
+        fx.control.push(ControlOutput::WhenRegistered { topic: name.into(), ticket });
+    }
+
+    fn registered(&mut self, now: &Now, registering: Registering, fx: &mut Effects) {
+        for id in registering.opens {
+            self.retry_frame(now, id, fx);
+        }
+        self.answer_changes(registering.changes, None, fx);
     }
 
     fn answer_changes(&mut self, waits: Vec<WaitId>, failure: Option<&Rejection>, fx: &mut Effects) {
@@ -362,9 +404,19 @@ impl Shard {
         match input {
             ControlInput::TopicOfSibling(notice) => self.topic_of_sibling(now, &notice, fx),
             ControlInput::SiblingsAnswered { ticket, failures } => {
-                let Some(id) = self.changes.tickets.remove(&ticket) else { return };
-                let failure = (!failures.is_empty()).then(|| siblings_failed(&failures));
-                self.answer_changes(vec![id], failure.as_ref(), fx);
+                let Some((id, name)) = self.changes.tickets.remove(&ticket) else { return };
+                if failures.is_empty() {
+                    self.answer_when_registered(now, &name, (Vec::new(), vec![id]), fx);
+                } else {
+                    self.answer_changes(vec![id], Some(&siblings_failed(&failures)), fx);
+                }
+            }
+            ControlInput::TopicRegistered { topic, ticket } => {
+                if self.changes.registering.get(topic.as_str()).is_some_and(|registering| registering.ticket == ticket)
+                    && let Some(registering) = self.changes.registering.remove(topic.as_str())
+                {
+                    self.registered(now, registering, fx);
+                }
             }
             ControlInput::ReportTopics => {
                 let notices = self.store.state().topics_after("").map(notice_of).collect();

@@ -189,6 +189,11 @@ impl Store {
         &self.options
     }
 
+    /// Messages older than this may go from now on; nothing: age is no reason to go.
+    pub fn set_retention_age(&mut self, age_ms: Option<u64>) {
+        self.options.retention.age_ms = age_ms;
+    }
+
     /// How far the log has come. Readers ask [`Positions::visible`].
     pub fn positions(&self) -> &Positions {
         &self.positions

@@ -1,7 +1,8 @@
 """Cases of the Python client `rocketmq` 0.4.4, which carries RocketMQ's C++ client: sends, push and pull.
 
-It knows neither transactions, requests, SQL92 nor queries. Each case is a process of its own, since the library writes
-to standard output and ends the process when it does not like something.
+It knows neither transactions, requests, SQL92 nor queries, and its batches are stored as one message by any broker. Each
+case is a process of its own, since the library writes to standard output and ends the process when it does not like
+something.
 """
 import json
 import os
@@ -129,16 +130,6 @@ def send_oneway(scene):
     inbox.await_all(["first", *bodies])
 
 
-def send_batch(scene):
-    producer, topic, inbox = scene.producer(), scene.unique("topic"), Inbox()
-    producer.send_sync(message(topic, "first"))
-    bodies = [f"batch-{number}" for number in range(10)]
-    messages = [message(topic, body) for body in bodies]
-    equal("status", 0, int(producer.send_batch(messages).status))
-    scene.consume(scene.unique("group"), topic, inbox)
-    inbox.await_all(["first", *bodies])
-
-
 def send_ordered_push_orderly(scene):
     producer, topic, inbox = scene.producer(), scene.unique("topic"), Inbox()
     bodies = [f"ordered-{number:02}" for number in range(20)]
@@ -217,7 +208,7 @@ def pull_by_queue(scene):
     equal("received", sorted(bodies), sorted(got))
 
 
-CASES = [retry_then_success, send_sync, send_async, send_oneway, send_batch, send_ordered_push_orderly,
+CASES = [retry_then_success, send_sync, send_async, send_oneway, send_ordered_push_orderly,
          send_delayed_by_level, push_concurrent, push_broadcast, filter_tag, pull_by_queue]
 
 

@@ -7,7 +7,7 @@ use super::super::io::ConnectionId;
 use super::super::names::check_group;
 use super::super::request::Rejection;
 use super::super::retry::retry_topic;
-use super::{Call, Handled};
+use super::{Call, Handled, Stop};
 use crate::now::Now;
 use crate::store::GroupConfig;
 use ringmq_proto::code::Code;
@@ -32,6 +32,9 @@ impl Shard {
         };
         for consumer in &beat.consumer_data_set {
             check_group(&consumer.group_name)?;
+            self.prepare_group(now, &consumer.group_name)?;
+        }
+        for consumer in &beat.consumer_data_set {
             let subscriptions = consumer
                 .subscription_data_set
                 .iter()
@@ -47,7 +50,6 @@ impl Shard {
                 consume_from: consumer.consume_from_where,
                 subscriptions,
             };
-            self.prepare_group(now, &consumer.group_name)?;
             if self.clients.consumer(connection.id, &client, news)? {
                 self.changed_groups.push(consumer.group_name.as_str().into());
             }
@@ -120,13 +122,17 @@ impl Shard {
         Ok(())
     }
 
-    /// A group lives here: its configuration and its retry topic exist from now on.
+    /// A group lives here: its configuration and its retry topic exist from now on, and its consumers find the topic.
     fn prepare_group(&mut self, now: &Now, group: &str) -> Handled {
         if self.store.group(group).is_none() && self.settings.features.auto_create_groups {
             // Not answered before the next flush of anything: nobody is promised the group.
             let _applied_later = self.store.append_group_config(*now, group, GroupConfig::default())?;
         }
-        Ok(self.ensure_topic(now, &retry_topic(group), RETRY_QUEUE_COUNT)?)
+        let topic = retry_topic(group);
+        match self.topic_on_its_way(now, &topic, RETRY_QUEUE_COUNT)? {
+            Some(version) => Err(Stop::Topic(topic.into(), version)),
+            None => Ok(()),
+        }
     }
 
     fn queue_of(&self, queue: &MessageQueue) -> Option<QueueId> {

@@ -5,18 +5,20 @@ use super::super::Shard;
 use super::super::connection::Connection;
 use super::super::io::Effects;
 use super::super::request::{Rejection, Response, Token};
-use super::super::schedule::{Deferred, Taken, When};
+use super::super::schedule::{Deferred, GIVEN_UP_TOPIC, RealMessage, Taken, When};
 use super::super::send::SYS_FLAG_ILLEGAL;
 use super::super::transactions::{CheckBack, EndTransaction, Ended, Outcome};
 use super::send::{Target, Wishes, check_sizes};
 use super::{Call, Handled, Stop};
 use crate::now::Now;
-use crate::store::{AckMode, NewMessage};
+use crate::store::pending::PendingKind;
+use crate::store::{AckMode, NewMessage, ViewOutcome};
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::LogPosition;
 use ringmq_proto::message::OffsetId;
 use ringmq_proto::message::properties::{Properties, names};
 use ringmq_proto::message::stored::sys_flag;
+use ringmq_proto::remoting::admin::settings::ResumeCheckHalfMessage;
 use ringmq_proto::remoting::send::SendHeader;
 use ringmq_proto::remoting::timer::{RecallMessage, RecallReply};
 use ringmq_proto::remoting::transaction::{self, CheckTransactionState};
@@ -85,6 +87,32 @@ impl Shard {
         Ok(())
     }
 
+    /// A half that was given up (323) is asked about again, from the beginning. One that waits is asked about anyway.
+    pub(super) fn resume_check(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
+        let request = ResumeCheckHalfMessage::decode(&call.header.ext)?;
+        let id = request.msg_id.and_then(|id| OffsetId::parse(id.as_bytes()).ok()).ok_or(NO_GIVEN_UP)?;
+        if self.store.pending(id.position).is_some_and(|entry| entry.kind == PendingKind::Half) {
+            self.respond(connection, call.token, &Response::Done);
+            return Ok(());
+        }
+        let message = match self.store.message_at(id.position) {
+            ViewOutcome::Found(message) => message,
+            ViewOutcome::NotYet => return Err(Stop::Load),
+            ViewOutcome::NotFound => return Err(NO_GIVEN_UP.into()),
+            ViewOutcome::Damaged(remark) => return Err(Rejection::because(Code::SYSTEM_ERROR, remark).into()),
+        };
+        let real = RealMessage::read(&message)
+            .filter(|real| real.stored.parts.topic == GIVEN_UP_TOPIC.as_bytes())
+            .ok_or(NO_GIVEN_UP)?;
+        let group = Properties::new(real.message.properties).get_str(names::PGROUP).unwrap_or_default();
+        let half = Deferred { topic: real.topic, number: real.number, producer_group: group, message: real.message };
+        match self.defer(now, AckMode::Promised, When::Half { due_ms: now.wall_ms }, &half)? {
+            Taken::Stored { .. } => self.respond_when_acknowledged(connection, call.token, &Response::Done),
+            Taken::AwaitTopic { name, version } => return Err(Stop::Topic(name.into(), version)),
+        }
+        Ok(())
+    }
+
     pub(super) fn recall_message(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = RecallMessage::decode(&call.header.ext)?;
         let unique_key = self.recall(now, request.topic, request.recall_handle)?;
@@ -112,4 +140,8 @@ impl Shard {
     }
 }
 
+const NO_GIVEN_UP: Rejection = Rejection::new(
+    Code::SYSTEM_ERROR,
+    "msgId names no half message: give the offset id of one in TRANS_CHECK_MAX_TIME_TOPIC of this broker",
+);
 const NO_HALF: Rejection = Rejection::new(Code::SYSTEM_ERROR, "Find prepared transaction message failed");

@@ -182,7 +182,7 @@ impl Shard {
             code::CONSUME_MESSAGE_DIRECTLY => self.consume_directly(now, connection, call, fx),
             code::INVOKE_BROKER_TO_GET_CONSUMER_STATUS => self.consumer_status(now, connection, call, fx),
             unknown => {
-                if let Some(handled) = self.administrate(now, connection, call) {
+                if let Some(handled) = self.administrate(now, connection, call, fx) {
                     return handled;
                 }
                 let remark = format!(" request type {unknown} not supported");

@@ -71,7 +71,8 @@ impl Shard {
             ViewOutcome::Damaged(remark) => return Err(Rejection::because(Code::SYSTEM_ERROR, remark).into()),
         };
         let group = request.consumer_group;
-        let ext = ConsumeMessageDirectly { broker_name: Some(&self.settings.broker_name), ..request }.to_ext().into_owned();
+        let ext =
+            ConsumeMessageDirectly { broker_name: Some(&self.settings.broker_name), ..request }.to_ext().into_owned();
         let client_id = request.client_id.unwrap_or_default();
         self.pass_on(now, connection, call, (group, client_id), (ext, &message), fx)
     }
@@ -184,7 +185,9 @@ impl Shard {
     ) {
         let askers = connection.peer_client.as_mut().map(|peer| &mut peer.askers);
         let Some(asker) = askers.and_then(|askers| askers.remove(&answer.opaque)) else { return };
-        let Some(What::Question(question)) = self.waiting.get_mut(asker.wait).map(|wait| &mut wait.what) else { return };
+        let Some(What::Question(question)) = self.waiting.get_mut(asker.wait).map(|wait| &mut wait.what) else {
+            return;
+        };
         match &mut **question {
             Question::PassOn { .. } => {
                 let response = Response::PassedOn(answer, body);
@@ -259,7 +262,12 @@ impl Shard {
     }
 
     /// No answer has come in time: what is known is told.
-    pub(in crate::shard) fn question_expired(&mut self, connection: &mut Connection, token: Token, question: &Question) {
+    pub(in crate::shard) fn question_expired(
+        &mut self,
+        connection: &mut Connection,
+        token: Token,
+        question: &Question,
+    ) {
         match question {
             Question::PassOn { group, client_id } => {
                 let seconds = QUESTION_NS_MAX / 1_000_000_000;

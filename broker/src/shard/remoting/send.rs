@@ -171,6 +171,9 @@ impl Shard {
             let remark = format!("Sending message to topic[{}] is forbidden.", send.topic);
             return Err(Rejection::because(Code::NO_PERMISSION, remark).into());
         }
+        if self.changes.is_registering(send.topic) {
+            return Err(Stop::Topic(send.topic.into(), 0));
+        }
         let Some(topic) = self.store.state().topic(send.topic) else {
             let queue_count = self.template_queue_count(send);
             let version = self.start_creation(now, send.topic, queue_count)?;

@@ -4,11 +4,14 @@ use super::remoting::{answer, answers, beat, pull, request, send};
 use super::world::World;
 use crate::shard::Settings;
 use crate::shard::io::ConnectionId;
+use crate::shard::settings::Features;
 use ringmq_proto::code::Code;
 use ringmq_proto::remoting::admin::clients::ConsumerConnections;
 use ringmq_proto::remoting::admin::groups::{GroupConfig, GroupConfigTable};
-use ringmq_proto::remoting::admin::progress::{ConsumeStats, TopicStats};
+use ringmq_proto::remoting::admin::progress::{BrokerConsumeStats, ConsumeQueueData, ConsumeStats, TopicStats};
+use ringmq_proto::remoting::admin::settings::HaRuntimeInfo;
 use ringmq_proto::remoting::admin::topics::TopicConfigTable;
+use ringmq_proto::remoting::client_push::ResetOffsetBody;
 use ringmq_proto::remoting::namesrv::KvTable;
 use ringmq_proto::remoting::request_code as code;
 
@@ -147,4 +150,132 @@ fn runtime_figures_have_the_names_that_tools_look_for() {
     let config = answer(&mut world, admin);
     let text = String::from_utf8(config.body).expect("text");
     assert!(text.contains("brokerName=broker-a\n") && text.contains("flushDiskType=SYNC_FLUSH\n"), "{text}");
+}
+
+fn config(world: &mut World, admin: ConnectionId) -> String {
+    world.give(admin, &request(code::GET_BROKER_CONFIG, 2, &[], b""));
+    String::from_utf8(answer(world, admin).body).expect("text")
+}
+
+#[test]
+fn settings_are_changed_while_the_broker_runs_if_they_can_be_and_all_or_none() {
+    let (mut world, admin) = world();
+    let mut update = |text: &str| {
+        world.give(admin, &request(code::UPDATE_BROKER_CONFIG, 1, &[], text.as_bytes()));
+        answer(&mut world, admin).code()
+    };
+    assert_eq!(update("transactionCheckMax=7\nfileReservedTime=48\nautoCreateTopicEnable=false\n"), Code::SUCCESS);
+    for refused in ["brokerConfigPath=/tmp/x", "storePathRootDir=/x", "listenPort=1", "brokerIP1=0.0.0.0", "nonsense=1"]
+    {
+        assert_eq!(update(&format!("transactionCheckMax=9\n{refused}\n")), Code::NO_PERMISSION, "{refused}");
+    }
+    for wrong in ["transactionCheckMax=-1", "enablePropertyFilter=perhaps", "fileReservedTime=0", "messageDelayLevel=5"]
+    {
+        assert_eq!(update(&format!("transactionTimeOut=1\n{wrong}\n")), Code::INVALID_PARAMETER, "{wrong}");
+    }
+    assert_eq!(update(""), Code::SYSTEM_ERROR);
+    let text = config(&mut world, admin);
+    let has = |line: &str| assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    has("transactionCheckMax=7");
+    has("fileReservedTime=48");
+    has("transactionTimeOut=6000");
+    world.give(admin, &send(3, "fresh", "", b"x"));
+    assert_eq!(answer(&mut world, admin).code(), Code::TOPIC_NOT_EXIST, "it is in force");
+}
+
+#[test]
+fn progress_of_all_groups_adds_up() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "2", "2");
+    for opaque in 0..3 {
+        world.give(admin, &send(opaque, "t", "", b"x"));
+    }
+    for (group, offset) in [("g", "1"), ("h", "3")] {
+        let commit = [("consumerGroup", group), ("topic", "t"), ("queueId", "0"), ("commitOffset", offset)];
+        world.give(admin, &request(code::UPDATE_CONSUMER_OFFSET, 6, &commit, b""));
+    }
+    world.settle();
+    answers(&mut world, admin);
+    let mut ask = |ordered: &str| {
+        world.give(admin, &request(code::GET_BROKER_CONSUME_STATS, 7, &[("isOrder", ordered)], b""));
+        BrokerConsumeStats::decode(&answer(&mut world, admin).body).expect("stats")
+    };
+    let stats = ask("false");
+    assert_eq!(stats.total_diff, 2);
+    let queues = stats.consume_stats_list.iter().flat_map(|groups| {
+        groups.iter().map(|(group, list)| (group.as_str(), list.iter().map(|stats| stats.offset_table.0.len()).sum()))
+    });
+    assert_eq!(queues.collect::<Vec<(&str, usize)>>(), [("g", 2), ("h", 2)]);
+    assert_eq!(ask("true").total_diff, 0, "no topic is ordered");
+}
+
+#[test]
+fn entries_of_a_queue_say_where_each_message_lies() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "1", "1");
+    world.give(admin, &send(1, "t", "TAGS\u{1}A", b"one"));
+    world.give(admin, &send(2, "t", "TAGS\u{1}B", b"three"));
+    world.settle();
+    let ids: Vec<_> = answers(&mut world, admin).iter().map(|sent| sent.ext("msgId").to_owned()).collect();
+    let mut ask = |index: &str, count: &str| {
+        let ext = [("topic", "t"), ("queueId", "0"), ("index", index), ("count", count), ("consumerGroup", "g")];
+        world.give(admin, &request(code::QUERY_CONSUME_QUEUE, 3, &ext, b""));
+        ConsumeQueueData::decode(&answer(&mut world, admin).body).expect("entries")
+    };
+    let all = ask("0", "10");
+    assert_eq!((all.min_queue_index, all.max_queue_index), (0, 2));
+    assert_eq!(all.filter_data.as_deref(), Some("g@t is not online!"));
+    let places = all.queue_data.iter().map(|entry| format!("{:016X}", entry.physic_offset)).collect::<Vec<_>>();
+    assert_eq!(places, ids.iter().map(|id| id[16..].to_uppercase()).collect::<Vec<_>>(), "as their ids say");
+    let hashes: Vec<_> = all.queue_data.iter().map(|entry| (entry.tags_code, entry.eval)).collect();
+    assert_eq!(hashes, [(i64::from(b'A'), true), (i64::from(b'B'), true)]);
+    assert_eq!(all.queue_data[1].physic_size - all.queue_data[0].physic_size, 2);
+    assert_eq!(ask("1", "10").queue_data, all.queue_data[1..]);
+    assert_eq!(ask("0", "1").queue_data, all.queue_data[..1]);
+    assert_eq!(ask("2", "1").queue_data, []);
+}
+
+#[test]
+fn lone_broker_tells_that_it_has_no_copies_and_no_counters() {
+    let (mut world, admin) = world();
+    world.give(admin, &request(code::GET_BROKER_HA_STATUS, 1, &[], b""));
+    let info = HaRuntimeInfo::decode(&answer(&mut world, admin).body).expect("a status");
+    assert!(info.master && info.ha_connection_info.is_empty() && info.in_sync_slave_nums == 0);
+    let ext = [("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "t")];
+    world.give(admin, &request(code::VIEW_BROKER_STATS_DATA, 2, &ext, b""));
+    let none = answer(&mut world, admin);
+    assert_eq!(
+        (none.code(), none.header.remark.as_deref()),
+        (Code::SYSTEM_ERROR, Some("The stats <TOPIC_PUT_NUMS> <t> not exist"))
+    );
+}
+
+#[test]
+fn where_it_is_asked_consumers_are_told_to_reset_their_offsets_themselves() {
+    let features = Features { server_side_reset: false, ..Features::default() };
+    let mut world = World::new(Settings { features, ..Settings::default() });
+    let admin = world.open_connection();
+    make_topic(&mut world, admin, "1", "1");
+    world.give(admin, &send(1, "t", "", b"x"));
+    world.settle();
+    answers(&mut world, admin);
+    let reset = request(
+        code::INVOKE_BROKER_TO_RESET_OFFSET,
+        7,
+        &[("topic", "t"), ("group", "g"), ("timestamp", "-1"), ("isForce", "true")],
+        b"",
+    );
+    world.give(admin, &reset);
+    assert_eq!(answer(&mut world, admin).code(), Code::CONSUMER_NOT_ONLINE);
+    let consumer = world.open_connection();
+    world.give(consumer, &beat("c", "g"));
+    world.settle();
+    answers(&mut world, consumer);
+    world.give(admin, &reset);
+    assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
+    let told = answer(&mut world, consumer);
+    assert_eq!((told.header.code, told.header.is_oneway()), (code::RESET_CONSUMER_CLIENT_OFFSET, true));
+    assert_eq!((told.ext("group"), told.ext("timestamp")), ("g", "-1"));
+    let offsets = ResetOffsetBody::decode(&told.body).expect("offsets").offset_table.0;
+    assert_eq!(offsets.into_values().collect::<Vec<_>>(), [1]);
 }

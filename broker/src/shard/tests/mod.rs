@@ -11,4 +11,5 @@ mod remoting;
 mod sends;
 mod stops;
 mod topics;
+mod transactions;
 mod world;

@@ -60,7 +60,10 @@ fn clients_answer_is_handed_to_the_administrator_as_it_is() {
     assert_eq!(refused.header.remark.as_deref(), Some("no such group"));
     world.give(b, &client_says(&of_b, Code::SUCCESS, None, b"{\"properties\":{}}"));
     let told = answer(&mut world, admin);
-    assert_eq!((told.header.opaque, told.code(), told.body.as_slice()), (70, Code::SUCCESS, &b"{\"properties\":{}}"[..]));
+    assert_eq!(
+        (told.header.opaque, told.code(), told.body.as_slice()),
+        (70, Code::SUCCESS, &b"{\"properties\":{}}"[..])
+    );
     world.give(b, &client_says(&of_b, Code::SUCCESS, None, b"again"));
     assert!(answers(&mut world, admin).is_empty(), "one answer to one question");
 }
@@ -81,7 +84,9 @@ fn question_ends_with_its_time_its_client_or_its_asker() {
     world.give(admin, &running_info(3, "b"));
     world.input(Input::Closed { connection: b });
     let gone = answer(&mut world, admin);
-    assert!(gone.header.remark.as_deref().is_some_and(|remark| remark.starts_with("invoke consumer <g> <b> Exception")));
+    assert!(
+        gone.header.remark.as_deref().is_some_and(|remark| remark.starts_with("invoke consumer <g> <b> Exception"))
+    );
     answers(&mut world, a);
     world.give(admin, &running_info(4, "a"));
     let asked = answer(&mut world, a);

@@ -6,9 +6,9 @@ use crate::shard::io::ConnectionId;
 use ringmq_proto::code::Code;
 use ringmq_proto::message::client_batch::ClientBatchMessage;
 use ringmq_proto::message::properties::Properties;
-use ringmq_proto::message::stored::iter_stored;
-use ringmq_proto::remoting::header::VERSION_REPORTED;
+use ringmq_proto::message::stored::{iter_stored, sys_flag};
 use ringmq_proto::remoting::consumer::{ConsumerList, LockBatchBody, LockBatchReply};
+use ringmq_proto::remoting::header::VERSION_REPORTED;
 use ringmq_proto::remoting::heartbeat::{ConsumerData, HeartbeatData, SubscriptionData};
 use ringmq_proto::remoting::message_queue::MessageQueue;
 use ringmq_proto::remoting::pull::pull_flag;
@@ -68,6 +68,16 @@ pub(super) fn request(request_code: i32, opaque: i32, ext: &[(&str, &str)], body
     bytes
 }
 
+pub(super) fn oneway(request_code: i32, opaque: i32, ext: &[(&str, &str)]) -> Vec<u8> {
+    let mut header = Header::request(request_code, opaque).oneway();
+    for (name, value) in ext {
+        header.ext.push((*name).to_owned(), (*value).to_owned());
+    }
+    let mut bytes = Vec::new();
+    encode_frame(&mut bytes, SerializeType::Json, &header, b"");
+    bytes
+}
+
 fn send_header<'a>(topic: &'a str, properties: &'a str) -> SendHeader<'a> {
     SendHeader {
         producer_group: "p",
@@ -90,6 +100,15 @@ fn send_header<'a>(topic: &'a str, properties: &'a str) -> SendHeader<'a> {
 pub(super) fn send(opaque: i32, topic: &str, properties: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let header = send_header(topic, properties);
+    encode_send_request(&mut bytes, SerializeType::Json, (code::SEND_MESSAGE_V2, opaque), false, &header, body);
+    bytes
+}
+
+/// The first half of a transaction.
+pub(super) fn send_half(opaque: i32, topic: &str, properties: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let properties = format!("TRAN_MSG\u{1}true\u{2}{properties}");
+    let header = SendHeader { sys_flag: sys_flag::TRANSACTION_PREPARED, ..send_header(topic, &properties) };
     encode_send_request(&mut bytes, SerializeType::Json, (code::SEND_MESSAGE_V2, opaque), false, &header, body);
     bytes
 }

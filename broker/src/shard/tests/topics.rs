@@ -1,5 +1,6 @@
 //! Topics: created by opening, created and deleted on request, agreed on with siblings.
 
+use super::remoting;
 use super::world::{World, open, request};
 use crate::shard::Settings;
 use crate::shard::io::{ConnectionId, ControlInput, ControlOutput, Input, TopicNotice, TopicShape};
@@ -242,4 +243,29 @@ fn siblings_that_changed_a_topic_at_the_same_time_choose_the_same_change() {
         }
         assert_eq!(world.open_queue(client, "a", 0).queue_count, 6);
     }
+}
+
+#[test]
+fn send_that_makes_a_topic_is_carried_out_when_name_servers_know_it_and_nothing_overtakes_it() {
+    let mut world = World::new(Settings { awaits_registration: true, ..Settings::default() });
+    let client = world.open_connection();
+    world.give(client, &remoting::send(1, "fresh", "", b"first"));
+    world.settle();
+    let asked = world.control.iter().find_map(|output| match output {
+        ControlOutput::WhenRegistered { topic, ticket } => Some((topic.clone(), *ticket)),
+        _ => None,
+    });
+    let (topic, ticket) = asked.expect("the control plane is asked");
+    assert_eq!(topic, "fresh");
+    world.give(client, &remoting::send(2, "fresh", "", b"second"));
+    world.input(Input::Control(ControlInput::TopicRegistered { topic: "fresh".into(), ticket: ticket + 1 }));
+    world.settle();
+    assert!(remoting::answers(&mut world, client).is_empty(), "not before it is known");
+    world.input(Input::Control(ControlInput::TopicRegistered { topic: "fresh".into(), ticket }));
+    world.settle();
+    let told: Vec<_> = remoting::answers(&mut world, client)
+        .iter()
+        .map(|answer| (answer.header.opaque, answer.code(), answer.ext("queueOffset").to_owned()))
+        .collect();
+    assert_eq!(told, [(1, Code::SUCCESS, "0".to_owned()), (2, Code::SUCCESS, "1".to_owned())]);
 }

@@ -7,11 +7,15 @@ mod clients;
 mod groups;
 mod offsets;
 mod progress;
+mod queue_entries;
+mod replicas;
 mod runtime;
+mod settings;
 mod topics;
 
 use super::super::Shard;
 use super::super::connection::Connection;
+use super::super::io::Effects;
 use super::super::request::Rejection;
 use super::{Call, Handled, Stop};
 use crate::now::Now;
@@ -23,7 +27,13 @@ use ringmq_proto::remoting::{ExtFields, request_code as code};
 
 impl Shard {
     /// Carries out a request of an administrator; nothing for other codes.
-    pub(super) fn administrate(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Option<Handled> {
+    pub(super) fn administrate(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        call: &Call<'_>,
+        fx: &mut Effects,
+    ) -> Option<Handled> {
         Some(match call.token.code {
             code::UPDATE_AND_CREATE_TOPIC => self.update_topic(now, connection, call),
             code::UPDATE_AND_CREATE_TOPIC_LIST => self.update_topics(now, connection, call),
@@ -47,7 +57,13 @@ impl Shard {
             code::QUERY_SUBSCRIPTION_BY_CONSUMER => self.subscription_of(connection, call),
             code::GET_BROKER_RUNTIME_INFO => self.runtime_info(now, connection, call),
             code::GET_BROKER_CONFIG => self.broker_config(connection, call),
-            code::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offsets(now, connection, call),
+            code::UPDATE_BROKER_CONFIG => self.update_broker_config(connection, call),
+            code::GET_BROKER_HA_STATUS => self.replicas(connection, call),
+            code::GET_BROKER_CONSUME_STATS => self.all_progress(connection, call),
+            code::QUERY_CONSUME_QUEUE => self.queue_entries(connection, call),
+            code::VIEW_BROKER_STATS_DATA => self.counters(call),
+            code::RESUME_CHECK_HALF_MESSAGE => self.resume_check(now, connection, call),
+            code::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offsets(now, connection, call, fx),
             code::CLONE_GROUP_OFFSET => self.clone_offsets(now, connection, call),
             code::CLEAN_EXPIRED_CONSUMEQUEUE | code::CLEAN_UNUSED_TOPIC | code::DELETE_EXPIRED_COMMITLOG => {
                 self.answer_with(connection, call.token, ExtFields::new(), &[]);

@@ -1,10 +1,12 @@
 //! Offsets of groups, changed by administrators (222, 314).
 //!
-//! A reset is kept until the group pulls the queue next: that pull is answered with the new offset (21), as RocketMQ 5
+//! Where the broker carries out resets itself, a reset is kept until the group pulls the queue next: that pull is answered with the new offset (21), as RocketMQ 5
 //! does it, so that running consumers follow without being asked to stop.
 
 use super::super::super::Shard;
+use super::super::super::clients::Client;
 use super::super::super::connection::Connection;
+use super::super::super::io::Effects;
 use super::super::super::limits::RESET_COUNT_MAX;
 use super::super::super::names::check_group;
 use super::super::super::request::{Rejection, Response, TOO_MANY_WAITING};
@@ -13,13 +15,19 @@ use super::super::{Call, Handled};
 use super::found;
 use crate::now::Now;
 use ringmq_proto::code::Code;
-use ringmq_proto::ids::QueueOffset;
+use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::remoting::admin::offsets::{CloneGroupOffset, InvokeResetOffset};
-use ringmq_proto::remoting::client_push::ResetOffsetBody;
-use ringmq_proto::remoting::{ExtFields, ExtHeader};
+use ringmq_proto::remoting::client_push::{ResetOffset, ResetOffsetBody};
+use ringmq_proto::remoting::{ExtFields, ExtHeader, request_code as code};
 
 impl Shard {
-    pub(super) fn reset_offsets(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
+    pub(super) fn reset_offsets(
+        &mut self,
+        now: &Now,
+        connection: &mut Connection,
+        call: &Call<'_>,
+        fx: &mut Effects,
+    ) -> Handled {
         let request = InvokeResetOffset::decode(&call.header.ext)?;
         check_group(request.group)?;
         let queues = self.queues_of(request.topic).ok_or_else(|| no_topic(request.topic))?;
@@ -44,6 +52,9 @@ impl Shard {
                 resets.push((queue, number, wanted));
             }
         }
+        if !self.settings.features.server_side_reset {
+            return self.tell_to_reset(connection, call, &request, resets, fx);
+        }
         let mut body = ResetOffsetBody::default();
         for (queue, number, offset) in resets {
             let appended = self.store.append_consume_offset(*now, request.group, queue, offset)?;
@@ -55,6 +66,44 @@ impl Shard {
         }
         let answer = Response::Remoting(ExtFields::new(), body.encode().into());
         self.respond_when_acknowledged(connection, call.token, &answer);
+        Ok(())
+    }
+
+    /// Consumers that run reset their offsets themselves (220).
+    fn tell_to_reset(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call<'_>,
+        request: &InvokeResetOffset<'_>,
+        resets: Vec<(QueueId, u32, QueueOffset)>,
+        fx: &mut Effects,
+    ) -> Handled {
+        let InvokeResetOffset { topic, group, timestamp, is_force, .. } = *request;
+        let Some(consumers) = self.clients.consumers_of(group) else {
+            let remark = format!(
+                "Consumer not online, so can not reset offset, Group: {} Topic: {} Timestamp: {timestamp}",
+                group.escape_default(),
+                topic.escape_default()
+            );
+            return Err(Rejection::because(Code::CONSUMER_NOT_ONLINE, remark).into());
+        };
+        let is_cpp = |client: &Client| client.language.name() == "CPP";
+        let members: Vec<_> = consumers.members.iter().map(|(id, client)| (*id, is_cpp(client))).collect();
+        let mut body = ResetOffsetBody::default();
+        for (_, number, offset) in resets {
+            body.offset_table.0.insert(self.message_queue(topic, number), offset.get().cast_signed());
+        }
+        let ext = ResetOffset { topic, group, timestamp, is_force };
+        let (bare, pairs) = (body.encode_bare(), body.encode_pairs());
+        for (id, is_cpp) in members {
+            let body = if is_cpp { &pairs } else { &bare };
+            if id == connection.id {
+                self.tell(connection, code::RESET_CONSUMER_CLIENT_OFFSET, &ext, body);
+            } else {
+                self.tell_client(id, code::RESET_CONSUMER_CLIENT_OFFSET, &ext, body, fx);
+            }
+        }
+        self.answer_with(connection, call.token, ExtFields::new(), &body.encode());
         Ok(())
     }
 

@@ -1,16 +1,12 @@
-//! The broker's figures and settings (28, 26).
+//! The broker's figures (28).
 
 use super::super::super::Shard;
 use super::super::super::connection::Connection;
 use super::super::{Call, Handled};
 use crate::now::Now;
-use crate::store::FlushMode;
-use ringmq_proto::remoting::admin::settings::{BrokerConfigReply, encode_properties};
+use ringmq_proto::remoting::ExtFields;
 use ringmq_proto::remoting::header::VERSION_REPORTED;
-use ringmq_proto::remoting::lenient;
 use ringmq_proto::remoting::namesrv::KvTable;
-use ringmq_proto::remoting::registration::DataVersion;
-use ringmq_proto::remoting::{ExtFields, ExtHeader};
 use std::collections::BTreeMap;
 
 impl Shard {
@@ -58,33 +54,6 @@ impl Shard {
         say("remainHowManyDataToFlush", format!("{} B", positions.appended().since(positions.durable())));
         let body = KvTable { table }.encode();
         self.answer_with(connection, call.token, ExtFields::new(), &body);
-        Ok(())
-    }
-
-    /// The settings that have a meaning here, under RocketMQ's names.
-    pub(super) fn broker_config(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
-        let options = self.store.options();
-        let flush = if options.flush == FlushMode::Async { "ASYNC_FLUSH" } else { "SYNC_FLUSH" };
-        let reserved_hours = options.retention.age_ms.map(|age_ms| (age_ms / 3_600_000).to_string());
-        let settings = [
-            ("brokerName", self.settings.broker_name.clone()),
-            ("brokerClusterName", options.cluster.clone()),
-            ("brokerId", "0".to_owned()),
-            ("brokerRole", "ASYNC_MASTER".to_owned()),
-            ("brokerIP1", options.advertised.ip().to_string()),
-            ("listenPort", options.advertised.port().to_string()),
-            ("brokerPermission", "6".to_owned()),
-            ("flushDiskType", flush.to_owned()),
-            ("autoCreateTopicEnable", self.settings.auto_create_topics.to_string()),
-            ("defaultTopicQueueNums", self.settings.topic_queue_count_default.to_string()),
-            ("mappedFileSizeCommitLog", options.segment_size_bytes.to_string()),
-            ("maxMessageSize", ringmq_proto::limits::BODY_SIZE_BYTES_MAX.to_string()),
-        ];
-        let all = settings.iter().map(|(name, value)| (*name, value.as_str()));
-        let all = all.chain(reserved_hours.as_deref().map(|hours| ("fileReservedTime", hours)));
-        let body = encode_properties(all);
-        let version = String::from_utf8_lossy(&lenient::encode(&DataVersion::default())).into_owned();
-        self.answer_with(connection, call.token, BrokerConfigReply { version: &version }.to_ext(), &body);
         Ok(())
     }
 }
