@@ -19,24 +19,23 @@ use std::str::FromStr;
 /// Why a value cannot be used: what would be one.
 type Wrong = &'static str;
 
+/// Changes a setting.
+type Change = fn(&mut Shard, &str) -> Result<(), Wrong>;
+
 struct Setting {
     /// RocketMQ's name.
     name: &'static str,
     /// Nothing when it has no value.
     tell: fn(&Shard) -> Option<String>,
     /// How it is changed; nothing when it cannot be while the broker runs.
-    change: Option<fn(&mut Shard, &str) -> Result<(), Wrong>>,
+    change: Option<Change>,
 }
 
 const fn fixed(name: &'static str, tell: fn(&Shard) -> Option<String>) -> Setting {
     Setting { name, tell, change: None }
 }
 
-const fn changeable(
-    name: &'static str,
-    tell: fn(&Shard) -> Option<String>,
-    change: fn(&mut Shard, &str) -> Result<(), Wrong>,
-) -> Setting {
+const fn changeable(name: &'static str, tell: fn(&Shard) -> Option<String>, change: Change) -> Setting {
     Setting { name, tell, change: Some(change) }
 }
 

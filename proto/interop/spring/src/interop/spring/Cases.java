@@ -114,10 +114,16 @@ class Cases {
     }
 
     private void ordered() throws Exception {
+        // A group of the client 5.0.0 begins with what comes after its start, which takes a second.
+        Check.await("something", 40, () -> {
+            ok(template.syncSendOrderly(Listeners.ORDERED, "begin", "one key"));
+            Thread.sleep(300);
+            return Inboxes.of("ordered").contains("begin");
+        });
         List<String> bodies = numbered("ordered", 30);
         bodies.forEach(body -> ok(template.syncSendOrderly(Listeners.ORDERED, body, "one key")));
         Inboxes.awaitAll("ordered", bodies);
-        Check.equal("order", bodies, Inboxes.of("ordered").stream().distinct().toList());
+        Check.equal("order", bodies, Inboxes.of("ordered").stream().filter(body -> !body.equals("begin")).distinct().toList());
     }
 
     private void objects() throws Exception {
@@ -220,6 +226,10 @@ class Cases {
     }
 
     private void pull() throws Exception {
+        Check.await("something", 40, () -> {
+            ok(template.syncSend(Listeners.PULLED, "begin"));
+            return !template.receive(String.class, 1000).isEmpty();
+        });
         List<String> bodies = numbered("pulled", 10);
         bodies.forEach(body -> ok(template.syncSend(Listeners.PULLED, body)));
         List<String> got = new ArrayList<>();
