@@ -7,10 +7,11 @@
 //!        └────────── Mail ───────────────┘
 //! ```
 //!
-//! * [`hub`]: the mailboxes. * [`siblings`]: which shard has to hear of which topic. * [`registration`]: what name servers are
+//! * [`hub`]: the mailboxes. * [`handovers`]: answers for askers of another shard. * [`siblings`]: which shard has to hear of which topic. * [`registration`]: what name servers are
 //!   told, [`namesrv`] who tells them, [`registered`] who waits for it. * [`operations`]: the thread. * [`http`] and
 //!   [`metrics`]: its port.
 
+pub mod handovers;
 pub mod http;
 pub mod hub;
 pub mod metrics;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use super::handovers::Handovers;
 use super::http::{self, Status};
 use super::hub::{Event, Hub};
 use super::metrics::Snapshots;
@@ -116,6 +117,7 @@ struct Thread {
     hub: Arc<Hub>,
     status: Arc<Status>,
     siblings: Siblings,
+    handovers: Handovers,
     tables: Vec<watch::Sender<Option<Arc<Table>>>>,
     versions: Vec<DataVersion>,
     reported: Vec<bool>,
@@ -141,6 +143,7 @@ impl Thread {
         };
         Self {
             siblings: Siblings::new(plan.identities.iter().map(|identity| identity.name.clone())),
+            handovers: Handovers::new(count),
             status: Arc::new(status),
             hub,
             tables: (0..count).map(|_| watch::channel(None).0).collect(),
@@ -190,6 +193,8 @@ impl Thread {
                     let posts = self.siblings.answer(now_ms());
                     self.deliver(posts);
                     let posts = self.registered.answer(now_ms());
+                    self.deliver(posts);
+                    let posts = self.handovers.answer(now_ms());
                     self.deliver(posts);
                 }
                 _ = comparing.tick() => {
@@ -279,6 +284,14 @@ impl Thread {
                 let posts = self.registered.answer(now_ms());
                 self.deliver(posts);
             }
+            ControlOutput::ReplyForSiblings { ticket, reply } => {
+                let posts = self.handovers.offer(now_ms(), (shard, ticket), &reply);
+                self.deliver(posts);
+            }
+            ControlOutput::SiblingReplyDone { from, ticket, pushed } => {
+                let posts = self.handovers.done(now_ms(), shard, (from, ticket), pushed);
+                self.deliver(posts);
+            }
             ControlOutput::SiblingTopicDone { topic, version, failure } => {
                 if let Some(failure) = &failure {
                     let name = &self.plan.identities[shard].name;
@@ -317,6 +330,8 @@ impl Thread {
         self.ended[shard] = true;
         self.tables[shard].send_replace(None);
         let posts = self.siblings.ended(now_ms(), shard);
+        self.deliver(posts);
+        let posts = self.handovers.ended(now_ms(), shard);
         self.deliver(posts);
         if let Ended::Failed(fatal) = ended {
             self.status.failed.lock().unwrap_or_else(PoisonError::into_inner).insert(name, fatal.0);

@@ -8,6 +8,8 @@
 use crate::disk::{Block, Completion, DiskOp};
 use crate::store::Attributes;
 use ringmq_proto::message::Host;
+use ringmq_proto::remoting::ExtFields;
+use std::sync::Arc;
 
 /// One connection of one shard. Chosen by the driver, never used again while the shard lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,8 +84,35 @@ pub enum ControlInput {
         /// From [`ControlOutput::WhenRegistered`].
         ticket: u64,
     },
+    /// A sibling has an answer for an asker whom it does not know: push it to him, if he hangs here.
+    ReplyOfSibling {
+        /// Index of the sibling.
+        from: usize,
+        /// Goes back with the answer.
+        ticket: u64,
+        /// The answer to push.
+        reply: Arc<HandedReply>,
+    },
+    /// What became of [`ControlOutput::ReplyForSiblings`].
+    ReplyHandedOver {
+        /// From there.
+        ticket: u64,
+        /// A sibling pushed it.
+        pushed: bool,
+    },
     /// The operations thread asks for all topics (registration with the name servers).
     ReportTopics,
+}
+
+/// An answer of request-reply on its way to another shard of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HandedReply {
+    /// Who asked.
+    pub client_id: String,
+    /// Fields of the request that pushes it (326).
+    pub ext: ExtFields<'static>,
+    /// The answer.
+    pub body: Vec<u8>,
 }
 
 /// Queues and permissions of a topic, the same on each of its shards.
@@ -149,6 +178,22 @@ pub enum ControlOutput {
         topic: String,
         /// Comes back.
         ticket: u64,
+    },
+    /// The asker of this answer does not hang here: does he on a sibling? Answer with [`ControlInput::ReplyHandedOver`].
+    ReplyForSiblings {
+        /// Comes back.
+        ticket: u64,
+        /// The answer to push.
+        reply: Arc<HandedReply>,
+    },
+    /// How [`ControlInput::ReplyOfSibling`] ended here.
+    SiblingReplyDone {
+        /// From there.
+        from: usize,
+        /// From there.
+        ticket: u64,
+        /// It was pushed; else the asker does not hang here.
+        pushed: bool,
     },
     /// How [`ControlInput::TopicOfSibling`] ended here: applied (also when ours was as new), or why not.
     SiblingTopicDone {

@@ -4,6 +4,7 @@ use super::connection::{Connection, PauseReason, Phase};
 use super::handles::Handles;
 use super::io::{CloseReason, ConnectionId, Effects, Fatal};
 use super::limits::{COALESCE_NS_MAX, HANDSHAKE_NS_MAX, IDLE_NS_MAX, SECURING_NS_MAX};
+use super::remoting;
 use super::request::{Rejection, SLOW_READ, SLOW_TOPIC, STOPPING};
 use super::waiting::{PullState, WaitId, What};
 use super::{Life, Shard, TimerOwner};
@@ -150,6 +151,7 @@ impl Shard {
                     return shard.answer_empty(connection, token, &pull);
                 }
                 _ if stopping => &STOPPING,
+                What::Handover { asker, .. } => return shard.reject(connection, token, &remoting::no_asker(&asker)),
                 What::Question(question) => return shard.question_expired(connection, token, &question),
                 What::Frame(_) | What::Open { .. } | What::Topic => &SLOW_TOPIC,
                 _ => &SLOW_READ,

@@ -97,6 +97,12 @@ pub const QUESTION_NS_MAX: u64 = 10_000_000_000;
 /// Questions that one client has not answered. When reached: code 2 SYSTEM_BUSY.
 pub const QUESTION_COUNT_MAX: usize = 1024;
 
+/// How long it may take to find an asker on another shard, in nanoseconds. When reached: code 1 SYSTEM_ERROR.
+pub const HANDOVER_NS_MAX: u64 = 5_000_000_000;
+
+/// Bytes of answers on their way to other shards. When reached: code 2 SYSTEM_BUSY.
+pub const HANDOVER_BYTES_MAX: usize = 64 << 20;
+
 /// Bytes of a message's slice of the log from which on it is sent in place; smaller ones are copied.
 pub const SHARED_SLICE_BYTES_MIN: usize = 1024;
 

@@ -70,6 +70,7 @@ use locks::Locks;
 use output::Spare;
 use parked::Parked;
 use rates::Rates;
+use remoting::Handovers;
 use request::{Rejection, Request, Response, Token};
 use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::native::SendResult;
@@ -138,6 +139,7 @@ pub struct Shard {
     /// Groups whose members have changed in this step.
     changed_groups: Vec<Box<str>>,
     schedule: Schedule,
+    handovers: Handovers,
     metrics: Metrics,
     spare: Spare,
     scratch: Scratch,
@@ -187,6 +189,7 @@ impl Shard {
             broker_properties,
             header_scratch: Vec::new(),
             schedule: Schedule::default(),
+            handovers: Handovers::default(),
             metrics: Metrics::new(),
             spare: Spare::default(),
             scratch: Scratch::default(),

@@ -98,7 +98,12 @@ impl Shard {
                 ViewOutcome::Damaged(remark) => failed(remark),
             }),
             What::Stats { topic } => self.topic_stats(topic).map(Attempt::Answer),
-            What::Pull(..) | What::Frame(_) | What::Open { .. } | What::Topic | What::Question(_) => {
+            What::Pull(..)
+            | What::Frame(_)
+            | What::Open { .. }
+            | What::Topic
+            | What::Question(_)
+            | What::Handover { .. } => {
                 unreachable!("{what:?} is no question")
             }
         };

@@ -418,6 +418,8 @@ impl Shard {
                     self.registered(now, registering, fx);
                 }
             }
+            ControlInput::ReplyOfSibling { from, ticket, reply } => self.reply_of_sibling((from, ticket), &reply, fx),
+            ControlInput::ReplyHandedOver { ticket, pushed } => self.reply_handed_over(ticket, pushed, fx),
             ControlInput::ReportTopics => {
                 let notices = self.store.state().topics_after("").map(notice_of).collect();
                 fx.control.push(ControlOutput::Topics(notices));

@@ -55,6 +55,8 @@ pub(super) enum What {
     Open { topic: Box<str>, number: i32 },
     /// Something that clients are asked on behalf of an administrator.
     Question(Box<Question>),
+    /// Whether a sibling has pushed an answer to its asker, whom this shard does not know.
+    Handover { queue_id: i32, asker: Box<str> },
     /// A topic to be created, changed or deleted: its own record, then the siblings.
     Topic,
 }

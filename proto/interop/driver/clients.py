@@ -7,13 +7,13 @@ A client's program gets `--namesrv`, `--suite`, `--against` and perhaps `--only`
                                         also kill, start, and reset GROUP TOPIC MILLISECONDS
 
 Suites: `main` needs one broker; `cluster` needs `broker-a` and `broker-b`, and stops and starts the second; `shards` needs a
-broker of four shards.
+broker of four shards; `fleet` two brokers of eight shards each, and stops and starts the second.
 """
 from dataclasses import dataclass, field
 
 from . import build
 
-MAIN, CLUSTER, SHARDS = "main", "cluster", "shards"
+MAIN, CLUSTER, SHARDS, FLEET = "main", "cluster", "shards", "fleet"
 
 JAVA = ["java", "-Xmx256m", "-Xms32m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
         "--add-opens=java.base/java.nio=ALL-UNNAMED", "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED",
@@ -76,7 +76,7 @@ REQUESTS = ["--cases", "request_reply,request_reply_async,request_without_answer
 def known_clients():
     """All of them, in the order of the report."""
     return [
-        Client("java-4.9.8", _java("4.9.8"), [MAIN, CLUSTER, SHARDS]),
+        Client("java-4.9.8", _java("4.9.8"), [MAIN, CLUSTER, SHARDS, FLEET]),
         Client("java-5.3.3", _java("5.3.3"), [MAIN, CLUSTER, SHARDS]),
         Client("java-5.4.0", _java("5.4.0"), [MAIN], REQUESTS),
         Client("java-4.9.8-binary", _java("4.9.8", properties=["-Drocketmq.serialize.type=ROCKETMQ"]), [MAIN], BINARY),

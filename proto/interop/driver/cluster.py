@@ -14,7 +14,7 @@ from .remoting import INVOKE_BROKER_TO_RESET_OFFSET, call, has_route, registered
 HOST = "127.0.0.1"
 
 # Ports of one broker: RingMQ's shards lie ten apart; the VIP port is two below, Apache's replication port one above.
-PORTS_PER_BROKER = 60
+PORTS_PER_BROKER = 100
 
 # What shortens the suite's waits: delays, retries (levels 3 and up), transaction checks. In RocketMQ's own names.
 SHORT_WAITS = {

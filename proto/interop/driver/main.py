@@ -9,7 +9,7 @@ from pathlib import Path
 from . import report
 from .apache import Apache
 from .build import TARGET
-from .clients import CLUSTER, MAIN, SHARDS, known_clients
+from .clients import CLUSTER, FLEET, MAIN, SHARDS, known_clients
 from .cluster import Cluster
 from .process import end_with_signals
 from .ringmq import RingMQ
@@ -19,7 +19,8 @@ SOFTWARE = {"ringmq": RingMQ, "apache-5.3.3": lambda space: Apache("5.3.3", spac
             "apache-4.9.8": lambda space: Apache("4.9.8", space)}
 
 # What each suite runs on. The suites of one cluster that stop brokers run one after another.
-LAYOUT = {MAIN: (["broker-a"], 1), CLUSTER: (["broker-a", "broker-b"], 1), SHARDS: (["broker-a"], 4)}
+LAYOUT = {MAIN: (["broker-a"], 1), CLUSTER: (["broker-a", "broker-b"], 1), SHARDS: (["broker-a"], 4),
+          FLEET: (["broker-a", "broker-b"], 8)}
 
 
 def main(arguments):
@@ -47,8 +48,8 @@ def _run_all(software, clients, workspace, options):
         jobs = [client for client in clients if suite in client.suites and suite in options.suite]
         if not jobs:
             return
-        if suite == SHARDS and options.against != "ringmq":
-            results.extend(Result(client.name, suite, "all cases on four shards", "skipped",
+        if suite in (SHARDS, FLEET) and options.against != "ringmq":
+            results.extend(Result(client.name, suite, "all cases on shards", "skipped",
                                   detail="shards are RingMQ's own") for client in jobs)
             return
         names, shards = LAYOUT[suite]
@@ -74,7 +75,7 @@ def _run_all(software, clients, workspace, options):
                 print("    " + "\n    ".join(result.detail.splitlines()[:12]), flush=True)
 
     lanes = [threading.Thread(target=lane, args=(suite, width))
-             for suite, width in ((MAIN, options.parallel), (CLUSTER, 1), (SHARDS, 1))]
+             for suite, width in ((MAIN, options.parallel), (CLUSTER, 1), (SHARDS, 1), (FLEET, 1))]
     for each in lanes:
         each.start()
     for each in lanes:
@@ -120,7 +121,7 @@ def _parse(arguments):
     parser.add_argument("--against", choices=sorted(SOFTWARE), default="ringmq")
     parser.add_argument("--only", type=split, default=[], help="clients, by the beginnings of their names: java49,go")
     parser.add_argument("--cases", type=split, default=[], help="cases, by name")
-    parser.add_argument("--suite", type=split, default=list(LAYOUT), help="main,cluster,shards")
+    parser.add_argument("--suite", type=split, default=list(LAYOUT), help="main,cluster,shards,fleet")
     parser.add_argument("--parallel", type=int, default=3, help="clients at one time on the single broker")
     parser.add_argument("--json", help="where the results go (target/interop-AGAINST.json)")
     parser.add_argument("--workspace", help="where servers and clients keep their files (target/run/AGAINST)")

@@ -16,7 +16,7 @@ class RingMQ:
     def __init__(self, workspace, small=True):
         """`small`: segments and memory for tests; otherwise as a broker comes."""
         self.workspace = workspace
-        self.small = ["--set", f"segment={64 << 20}", "--set", f"hot-tail={64 << 20}"] if small else []
+        self.small = small
         self.bin = None
 
     def prepare(self):
@@ -35,9 +35,11 @@ class RingMQ:
         broker.directory.mkdir(parents=True, exist_ok=True)
         conf = broker.directory / "broker.conf"
         conf.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        size = (64 if broker.shards <= 4 else 16) << 20
+        small = ["--set", f"segment={size}", "--set", f"hot-tail={size}"] if self.small else []
         command = [self.bin / "ringmq-broker", "--name", broker.name, "--namesrv", namesrv,
                    "--listen", broker.address, "--data", broker.directory / "data",
-                   "--config", conf, *self.small]
+                   "--config", conf, *small]
         if broker.shards > 1:
             command += ["--shards", broker.shards]
         return Child(broker.name, command, broker.directory / "out.log")

@@ -20,6 +20,7 @@ mod sends;
 pub(super) use outgoing::Peer;
 pub(super) use pull::RemotingView;
 pub(super) use questions::Question;
+pub(super) use reply::{Handovers, no_asker};
 pub(super) use send::broker_properties;
 pub(super) use sends::Sends;
 

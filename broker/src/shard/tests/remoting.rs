@@ -2,7 +2,7 @@
 
 use super::world::{World, send_one};
 use crate::shard::Settings;
-use crate::shard::io::ConnectionId;
+use crate::shard::io::{ConnectionId, ControlInput, ControlOutput, Input};
 use ringmq_proto::code::Code;
 use ringmq_proto::message::client_batch::ClientBatchMessage;
 use ringmq_proto::message::properties::Properties;
@@ -415,6 +415,43 @@ fn reply_is_pushed_to_the_client_that_asked() {
     assert!(pushed.ext("properties").contains("CORRELATION_ID\u{1}7"));
     world.give(answerer, &reply("nobody"));
     assert_eq!(answer(&mut world, answerer).code(), Code::SYSTEM_ERROR);
+}
+
+#[test]
+fn reply_to_an_asker_on_another_shard_is_handed_over() {
+    let mut worlds = [0; 2].map(|_| World::new(Settings { sibling_count: 1, ..Settings::default() }));
+    let [here, there] = &mut worlds;
+    let (answerer, asker) = (here.open_connection(), there.open_connection());
+    there.give(asker, &beat("asker", "g"));
+    there.settle();
+    answers(there, asker);
+    let offered = |world: &mut World| {
+        world.control.drain(..).find_map(|output| match output {
+            ControlOutput::ReplyForSiblings { ticket, reply } => Some((ticket, reply)),
+            _ => None,
+        })
+    };
+    for (to, is_there) in [("asker", true), ("nobody", false)] {
+        let properties = format!("CORRELATION_ID\u{1}7\u{2}REPLY_TO_CLIENT\u{1}{to}");
+        let mut bytes = Vec::new();
+        let header = send_header("DefaultCluster_REPLY_TOPIC", &properties);
+        let codes = (code::SEND_REPLY_MESSAGE_V2, 4);
+        encode_send_request(&mut bytes, SerializeType::Json, codes, false, &header, b"pong");
+        here.give(answerer, &bytes);
+        assert!(answers(here, answerer).is_empty(), "it waits for the sibling");
+        let (ticket, reply) = offered(here).expect("an offer");
+        there.input(Input::Control(ControlInput::ReplyOfSibling { from: 5, ticket, reply }));
+        let done = ControlOutput::SiblingReplyDone { from: 5, ticket, pushed: is_there };
+        assert!(there.control.contains(&done), "{:?}", there.control);
+        let pushed = answers(there, asker);
+        assert_eq!(pushed.len(), usize::from(is_there));
+        for push in pushed {
+            assert_eq!((push.header.code, push.body.as_slice()), (code::PUSH_REPLY_MESSAGE_TO_CLIENT, &b"pong"[..]));
+            assert!(push.ext("properties").contains("CORRELATION_ID\u{1}7"));
+        }
+        here.input(Input::Control(ControlInput::ReplyHandedOver { ticket, pushed: is_there }));
+        assert_eq!(answer(here, answerer).code() == Code::SUCCESS, is_there);
+    }
 }
 
 #[test]

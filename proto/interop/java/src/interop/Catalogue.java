@@ -29,6 +29,7 @@ final class Catalogue {
             }
             case "cluster" -> cases.addAll(Clusters.cases());
             case "shards" -> cases.addAll(Shards.cases());
+            case "fleet" -> cases.addAll(Fleets.cases());
             default -> throw new IllegalArgumentException(suite);
         }
         return cases;

@@ -25,7 +25,7 @@ public final class Main {
         Driver.begin();
         String suite = options.get("suite");
         List<Case> cases = chosen(Catalogue.of(suite), options);
-        ExecutorService pool = Executors.newFixedThreadPool(suite.equals("cluster") ? 1 : AT_ONE_TIME);
+        ExecutorService pool = Executors.newFixedThreadPool(suite.equals("cluster") || suite.equals("fleet") ? 1 : AT_ONE_TIME);
         List<Future<?>> running = new ArrayList<>();
         for (Case one : cases) {
             running.add(pool.submit(() -> run(one, options)));
