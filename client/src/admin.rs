@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use ringmq_proto::code::Code;
+use ringmq_proto::ids::QueueOffset;
 use ringmq_proto::message::OffsetId;
 use ringmq_proto::native::{CreateTopic, QueueStats};
+use ringmq_proto::remoting::admin::offsets::InvokeResetOffset;
+use ringmq_proto::remoting::query::{QueryMessage, UNIQUE_QUERY_COUNT_MAX};
 use ringmq_proto::remoting::route::MASTER_ID;
 
 use crate::cluster::{Broker, Cluster};
 use crate::connection::Event;
 use crate::error::{Error, Result};
 use crate::link::Link;
-use crate::message::{Message, decode_stored};
+use crate::message::{Message, MessageQueue, decode_found, decode_stored};
 use crate::outgoing::check_topic;
+use crate::remoting::broker::own_queue;
 
 /// How long one broker has for an answer, connecting included: RocketMQ's admin tools wait as long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -162,21 +165,72 @@ impl Admin {
         let address: Arc<str> = id.store_host.socket_addr().ok_or(wrong)?.to_string().into();
         let brokers = self.brokers().await.unwrap_or_default();
         let broker = brokers.into_iter().find(|broker| *broker.address == *address);
-        let link = self.cluster.link(&address);
-        let answer = link.ask(
-            "a message",
-            None,
-            Instant::now() + ANSWER_TIMEOUT,
-            |connection| connection.view_message(id.position),
-            |event| match event {
-                Event::Message { stored, .. } => Some(Bytes::copy_from_slice(stored)),
-                _ => None,
-            },
-        );
-        let stored = answer.await?;
+        let position = i64::try_from(id.position.get()).map_err(|_| Error::Argument("a position beyond all logs"))?;
+        let stored = self.cluster.remoting(&address).view(position).await?;
         let broker_name = broker.map_or_else(|| Arc::clone(&address), |broker| broker.name.into());
         let unknown = |source| Error::Damaged { topic: message_id.to_owned(), queue_id: 0, source };
         decode_stored(broker_name, &stored).map_err(unknown)
+    }
+
+    /// Messages of `topic` with this key, newest first within each broker, at most `count_max` of each: stored between
+    /// these times, in ms since 1970.
+    ///
+    /// # Errors
+    /// The first broker's that does not answer: what the others know may be all or not.
+    pub async fn messages_by_key(
+        &self,
+        topic: &str,
+        key: &str,
+        count_max: u32,
+        stored_ms: std::ops::RangeInclusive<u64>,
+    ) -> Result<Vec<Message>> {
+        let header = query(topic, key, count_max, &stored_ms, false);
+        self.query(topic, &header).await
+    }
+
+    /// Messages of `topic` with this unique id: one, or several when a producer sent it again.
+    ///
+    /// # Errors
+    /// The first broker's that does not answer.
+    pub async fn messages_by_unique_id(&self, topic: &str, unique_id: &str) -> Result<Vec<Message>> {
+        let header = query(topic, unique_id, UNIQUE_QUERY_COUNT_MAX.unsigned_abs(), &(0..=u64::MAX), true);
+        self.query(topic, &header).await
+    }
+
+    async fn query(&self, topic: &str, header: &QueryMessage<'_>) -> Result<Vec<Message>> {
+        let mut messages = Vec::new();
+        for broker in self.cluster.recent_route(&topic.into()).await?.iter() {
+            let stored = self.cluster.remoting(&broker.address).query(header, ANSWER_TIMEOUT).await?;
+            let damaged = |source| Error::Damaged { topic: topic.to_owned(), queue_id: 0, source };
+            messages.extend(decode_found(&broker.broker_name, &stored).map_err(damaged)?);
+        }
+        Ok(messages)
+    }
+
+    /// Moves a group in all queues of a topic to a time: each to its first message stored at `time_ms` or later. `None`
+    /// leads behind the newest ones. With `backwards` also to older messages than it has come to. Consumers that are
+    /// connected go on from there. Gives the new offsets.
+    ///
+    /// # Errors
+    /// The first broker's that does not do it; others may have.
+    pub async fn reset_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        time_ms: Option<u64>,
+        backwards: bool,
+    ) -> Result<Vec<(MessageQueue, QueueOffset)>> {
+        let timestamp = time_ms.map_or(-1, |time_ms| i64::try_from(time_ms).unwrap_or(i64::MAX));
+        let header = InvokeResetOffset { topic, group, timestamp, is_force: backwards, queue_id: None, offset: None };
+        let mut offsets = Vec::new();
+        for broker in self.cluster.recent_route(&topic.into()).await?.iter() {
+            let moved = self.cluster.remoting(&broker.address).reset_offset(&header).await?;
+            let own = |(queue, offset): (&_, &i64)| {
+                Some((own_queue(queue)?, QueueOffset::new(u64::try_from(*offset).unwrap_or_default())))
+            };
+            offsets.extend(moved.offset_table.0.iter().filter_map(own));
+        }
+        Ok(offsets)
     }
 
     async fn topics_of(&self, broker: &Broker) -> Result<Vec<TopicInfo>> {
@@ -220,5 +274,22 @@ impl Admin {
 
     fn link(&self, broker: &Broker) -> (Arc<Link>, Instant) {
         (self.cluster.link(&broker.address.as_str().into()), Instant::now() + ANSWER_TIMEOUT)
+    }
+}
+
+fn query<'a>(
+    topic: &'a str,
+    key: &'a str,
+    count_max: u32,
+    stored_ms: &std::ops::RangeInclusive<u64>,
+    is_unique: bool,
+) -> QueryMessage<'a> {
+    QueryMessage {
+        topic,
+        key,
+        max_num: i32::try_from(count_max).unwrap_or(i32::MAX),
+        begin_timestamp: i64::try_from(*stored_ms.start()).unwrap_or(i64::MAX),
+        end_timestamp: i64::try_from(*stored_ms.end()).unwrap_or(i64::MAX),
+        is_unique_key: Some(is_unique),
     }
 }

@@ -9,6 +9,7 @@ use ringmq_proto::remoting::route::{ClusterInfo, MASTER_ID, PERM_READ, PERM_WRIT
 use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::name_server::NameServers;
+use crate::remoting::link::{Heard, RemotingLink};
 
 /// Queues of one topic over all brokers. When reached: the route is refused; a wrong number must not become memory.
 const TOPIC_QUEUE_COUNT_MAX: usize = 1 << 20;
@@ -45,6 +46,9 @@ pub struct Broker {
 pub(crate) struct Cluster {
     name_servers: NameServers,
     links: Mutex<HashMap<Arc<str>, Arc<Link>>>,
+    remoting_links: Mutex<HashMap<Arc<str>, Arc<RemotingLink>>>,
+    /// Who hears what brokers ask on remoting connections.
+    heard: Option<tokio::sync::mpsc::Sender<Heard>>,
     /// Recent routes by topic. Held while one is asked for, so that those who want the same wait for it.
     routes: tokio::sync::Mutex<HashMap<Arc<str>, Recent>>,
 }
@@ -55,11 +59,47 @@ type Recent = (Instant, Arc<[BrokerQueues]>);
 impl Cluster {
     /// The cluster of `address;address;…`.
     pub(crate) fn new(name_servers: &str) -> Result<Self> {
+        Self::hearing(name_servers, None)
+    }
+
+    /// The same, and what brokers ask on remoting connections goes to `heard`.
+    pub(crate) fn hearing(name_servers: &str, heard: Option<tokio::sync::mpsc::Sender<Heard>>) -> Result<Self> {
         Ok(Self {
             name_servers: NameServers::parse(name_servers)?,
             links: Mutex::default(),
+            remoting_links: Mutex::default(),
+            heard,
             routes: Default::default(),
         })
+    }
+
+    /// The first name server's address, as it was written.
+    pub(crate) fn first_name_server(&self) -> &str {
+        self.name_servers.first()
+    }
+
+    /// The remoting link to `address`: the same one for all who ask.
+    pub(crate) fn remoting(&self, address: &Arc<str>) -> Arc<RemotingLink> {
+        let mut links = self.remoting_links.lock().unwrap_or_else(PoisonError::into_inner);
+        let spawn = || RemotingLink::spawn(Arc::clone(address), self.heard.clone());
+        Arc::clone(links.entry(Arc::clone(address)).or_insert_with(spawn))
+    }
+
+    /// All remoting links.
+    pub(crate) fn remoting_links(&self) -> Vec<Arc<RemotingLink>> {
+        self.remoting_links.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+    }
+
+    /// The remoting link to the master of `broker_name`, which has `topic`.
+    pub(crate) async fn remoting_of(&self, topic: &Arc<str>, broker_name: &str) -> Result<Arc<RemotingLink>> {
+        let route = self.recent_route(topic).await?;
+        match route.iter().find(|broker| *broker.broker_name == *broker_name) {
+            Some(broker) => Ok(self.remoting(&broker.address)),
+            None => {
+                let remark = format!("broker {broker_name} does not have it");
+                Err(Error::NoRoute { topic: topic.to_string(), remark })
+            }
+        }
     }
 
     /// The link to `address`: the same one for all who ask.
@@ -94,6 +134,8 @@ impl Cluster {
     /// Closes all links.
     pub(crate) fn close(&self) {
         let links = std::mem::take(&mut *self.links.lock().unwrap_or_else(PoisonError::into_inner));
+        links.values().for_each(|link| link.close());
+        let links = std::mem::take(&mut *self.remoting_links.lock().unwrap_or_else(PoisonError::into_inner));
         links.values().for_each(|link| link.close());
     }
 }

@@ -128,6 +128,14 @@ pub enum Error {
         /// How.
         source: ConnectionError,
     },
+    /// The other side breaks RocketMQ's protocol. The connection was closed.
+    #[error("{address} breaks the protocol: {source}")]
+    RemotingProtocol {
+        /// Who.
+        address: Arc<str>,
+        /// How.
+        source: crate::remoting::ProtocolError,
+    },
     /// A name server's answer does not decode.
     #[error("name server {address} gave an answer that cannot be read: {reason}")]
     BadRoute {
@@ -154,7 +162,11 @@ impl Error {
             | Self::NameServers { .. }
             | Self::Full { .. } => ErrorKind::Unavailable,
             Self::Damaged { .. } => ErrorKind::Damaged,
-            Self::Protocol { .. } | Self::BadReply { .. } | Self::BadRoute { .. } | Self::Closed => ErrorKind::Fatal,
+            Self::Protocol { .. }
+            | Self::RemotingProtocol { .. }
+            | Self::BadReply { .. }
+            | Self::BadRoute { .. }
+            | Self::Closed => ErrorKind::Fatal,
         }
     }
 
@@ -171,7 +183,10 @@ impl Error {
     pub(crate) const fn retry_on_another_broker(&self) -> bool {
         match self {
             Self::Refused { code, .. } => is_retried_elsewhere(*code),
-            Self::Connect { .. } | Self::Disconnected { .. } | Self::Protocol { .. } => true,
+            Self::Connect { .. }
+            | Self::Disconnected { .. }
+            | Self::Protocol { .. }
+            | Self::RemotingProtocol { .. } => true,
             _ => false,
         }
     }

@@ -1,5 +1,6 @@
 //! A message as a consumer gets it, and how it comes out of the records that a pull returns.
 
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -7,8 +8,16 @@ use bytes::Bytes;
 use ringmq_proto::error::DecodeError;
 use ringmq_proto::ids::{LogPosition, QueueOffset};
 use ringmq_proto::message::properties::names;
+use ringmq_proto::message::stored::{iter_stored, sys_flag};
 use ringmq_proto::message::{Batch, Host, OffsetId, Properties, StoredMessage, StoredMessageParts};
 use ringmq_proto::record::{RecordFlags, RecordKind, RecordView};
+use ringmq_proto::remoting::client_push::PushReply;
+
+/// What the name of a group's retry topic begins with.
+pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
+
+/// Bytes that a compressed body inflates to. When reached: the message counts as damaged.
+const INFLATED_BODY_SIZE_BYTES_MAX: u64 = 64 << 20;
 
 /// A message queue: the unit of order, of consume offsets, and of assignment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,9 +57,16 @@ pub struct Message {
 }
 
 impl Message {
-    /// The topic's name.
+    /// The topic's name. Of a message that is delivered again it is the topic that it was sent to, not the group's retry
+    /// topic, whose queue [`Message::queue`] is.
     pub fn topic(&self) -> &str {
-        &self.queue.topic
+        let redelivered = self.queue.topic.starts_with(RETRY_PREFIX).then(|| self.property(names::RETRY_TOPIC));
+        redelivered.flatten().unwrap_or(&self.queue.topic)
+    }
+
+    /// The id that its producer gave it (UNIQ_KEY); without one its offset message id.
+    pub fn unique_id(&self) -> String {
+        self.property(names::UNIQ_KEY).map_or_else(|| self.message_id(), str::to_owned)
     }
 
     /// The tag, if it has one.
@@ -88,8 +104,41 @@ impl Message {
         self.store_host.socket_addr()
     }
 
-    fn new(queue: &MessageQueue, owner: &Bytes, parts: &StoredMessageParts<'_>) -> Self {
-        Self {
+    /// The reply to a request, as a broker pushes it: it has a topic and no place. `None` when it cannot be.
+    pub(crate) fn from_reply(header: &PushReply<'_>, body: &Bytes) -> Option<Self> {
+        let time = |ms| u64::try_from(ms).unwrap_or_default();
+        let host = |text: &str| {
+            let address: Option<SocketAddr> = text.trim_start_matches('/').parse().ok();
+            address.map_or(Host::UNSPECIFIED, |address| Host::new(address.ip(), address.port().into()))
+        };
+        let properties = Bytes::copy_from_slice(header.properties.unwrap_or_default().as_bytes());
+        let queue_id = u32::try_from(header.queue_id).unwrap_or_default();
+        let queue = MessageQueue { topic: header.topic.into(), broker_name: "".into(), queue_id };
+        let parts = StoredMessageParts {
+            queue_id: header.queue_id,
+            flag: header.flag,
+            queue_offset: QueueOffset::ZERO,
+            position: LogPosition::ZERO,
+            sys_flag: header.sys_flag,
+            born_time_ms: time(header.born_timestamp),
+            born_host: host(header.born_host),
+            store_time_ms: time(header.store_timestamp),
+            store_host: host(header.store_host),
+            reconsume_times: header.reconsume_times.unwrap_or_default(),
+            prepared_transaction_position: 0,
+            body,
+            topic: header.topic.as_bytes(),
+            properties: &properties,
+        };
+        let body = plain_body(body, &parts).ok()?;
+        let empty = Bytes::new();
+        let without = StoredMessageParts { body: &empty, properties: &empty, sys_flag: 0, ..parts };
+        let message = Self::new(&queue, &empty, &without).ok()?;
+        Some(Self { body, properties, sys_flag: header.sys_flag, ..message })
+    }
+
+    fn new(queue: &MessageQueue, owner: &Bytes, parts: &StoredMessageParts<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
             queue: queue.clone(),
             queue_offset: parts.queue_offset,
             position: parts.position,
@@ -98,13 +147,31 @@ impl Message {
             born_time_ms: parts.born_time_ms,
             store_time_ms: parts.store_time_ms,
             reconsume_times: parts.reconsume_times,
-            body: owner.slice_ref(parts.body),
+            body: plain_body(owner, parts)?,
             properties: owner.slice_ref(parts.properties),
             born_host: parts.born_host,
             store_host: parts.store_host,
-        }
+        })
     }
 }
+
+/// The body; inflated when it is compressed by zlib, as RocketMQ's clients do from 4 KiB on.
+fn plain_body(owner: &Bytes, parts: &StoredMessageParts<'_>) -> Result<Bytes, DecodeError> {
+    let compression = parts.sys_flag & sys_flag::COMPRESSION_TYPE_MASK;
+    if parts.sys_flag & sys_flag::COMPRESSED == 0 || !ZLIB.contains(&compression) {
+        return Ok(owner.slice_ref(parts.body));
+    }
+    let mut inflated = Vec::new();
+    let mut inflater = flate2::read::ZlibDecoder::new(parts.body).take(INFLATED_BODY_SIZE_BYTES_MAX + 1);
+    let read = inflater.read_to_end(&mut inflated);
+    if read.is_err() || inflated.len() as u64 > INFLATED_BODY_SIZE_BYTES_MAX {
+        return Err(DecodeError::Malformed { what: "the message's compressed body" });
+    }
+    Ok(inflated.into())
+}
+
+/// The compression types that are zlib: of old clients, and of new ones.
+const ZLIB: [i32; 2] = [0, 0x300];
 
 /// Reads one stored message in RocketMQ's layout: what a look-up by position returns. The queue's broker is `broker_name`.
 pub(crate) fn decode_stored(broker_name: Arc<str>, owner: &Bytes) -> Result<Message, DecodeError> {
@@ -113,7 +180,7 @@ pub(crate) fn decode_stored(broker_name: Arc<str>, owner: &Bytes) -> Result<Mess
         .map_err(|_| DecodeError::Malformed { what: "stored message's topic is not UTF-8" })?;
     let queue_id = queue_number(stored.parts.queue_id)?;
     check_body(&stored)?;
-    Ok(Message::new(&MessageQueue { topic: topic.into(), broker_name, queue_id }, owner, &stored.parts))
+    Message::new(&MessageQueue { topic: topic.into(), broker_name, queue_id }, owner, &stored.parts)
 }
 
 /// Reads the concatenated records of a pull into `out`, without the messages before `from` (a batch is delivered whole,
@@ -133,6 +200,36 @@ pub(crate) fn decode_records(
     Ok(())
 }
 
+/// Reads stored messages, one behind the other, as a remoting pull returns them, into `out`.
+///
+/// # Errors
+/// At the first that does not decode; the messages before it are in `out`.
+pub(crate) fn decode_stored_list(
+    queue: &MessageQueue,
+    stored: &Bytes,
+    from: QueueOffset,
+    out: &mut Vec<Message>,
+) -> Result<(), DecodeError> {
+    for stored_message in iter_stored(stored) {
+        let stored_message = stored_message?;
+        check_body(&stored_message)?;
+        if stored_message.parts.queue_offset >= from {
+            out.push(Message::new(queue, stored, &stored_message.parts)?);
+        }
+    }
+    Ok(())
+}
+
+/// Reads stored messages of any topics and queues, as a query returns them. The queues' broker is `broker_name`.
+pub(crate) fn decode_found(broker_name: &Arc<str>, stored: &Bytes) -> Result<Vec<Message>, DecodeError> {
+    let (mut messages, mut rest) = (Vec::new(), stored.clone());
+    for stored_message in iter_stored(stored) {
+        let size_bytes = stored_message?.total_size;
+        messages.push(decode_stored(Arc::clone(broker_name), &rest.split_to(size_bytes))?);
+    }
+    Ok(messages)
+}
+
 fn decode_record(
     queue: &MessageQueue,
     owner: &Bytes,
@@ -145,7 +242,7 @@ fn decode_record(
             let stored = StoredMessage::decode(record.payload)?;
             check_body(&stored)?;
             if stored.parts.queue_offset >= from {
-                out.push(Message::new(queue, owner, &stored.parts));
+                out.push(Message::new(queue, owner, &stored.parts)?);
             }
         }
         RecordKind::BATCH => {
@@ -154,7 +251,7 @@ fn decode_record(
             for entry in batch.entries() {
                 let parts = entry.expand(&batch.head, queue.topic.as_bytes(), queue_id);
                 if parts.queue_offset >= from {
-                    out.push(Message::new(queue, owner, &parts));
+                    out.push(Message::new(queue, owner, &parts)?);
                 }
             }
         }
@@ -187,7 +284,7 @@ fn queue_number(queue_id: i32) -> Result<u32, DecodeError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ringmq_proto::ids::QueueId;
     use ringmq_proto::message::{BatchEncoder, BatchHead};
     use ringmq_proto::record::seal_record;
@@ -209,11 +306,18 @@ mod tests {
         bytes
     }
 
-    fn message_record(offset: u64) -> Vec<u8> {
-        let parts = StoredMessageParts {
+    /// A message at an offset of a queue.
+    pub(crate) fn message(offset: u64, body: &'static str) -> Message {
+        let queue_offset = QueueOffset::new(offset);
+        let parts = StoredMessageParts { queue_offset, body: body.as_bytes(), ..parts() };
+        decode_stored("broker-a".into(), &parts.to_vec().into()).expect("a message")
+    }
+
+    fn parts() -> StoredMessageParts<'static> {
+        StoredMessageParts {
             queue_id: 3,
             flag: 7,
-            queue_offset: QueueOffset::new(offset),
+            queue_offset: QueueOffset::ZERO,
             position: LogPosition::new(4096),
             sys_flag: 0,
             born_time_ms: 1,
@@ -225,7 +329,11 @@ mod tests {
             body: b"hello",
             topic: b"T",
             properties: b"TAGS\x01A\x02KEYS\x01k1 k2",
-        };
+        }
+    }
+
+    fn message_record(offset: u64) -> Vec<u8> {
+        let parts = StoredMessageParts { queue_offset: QueueOffset::new(offset), ..parts() };
         record(RecordKind::MESSAGE, RecordFlags::NONE, &parts.to_vec())
     }
 

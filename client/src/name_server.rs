@@ -62,6 +62,11 @@ impl NameServers {
         Ok(Self { addresses, written: written.into(), state: Mutex::default() })
     }
 
+    /// The first address.
+    pub(crate) fn first(&self) -> &str {
+        &self.addresses[0]
+    }
+
     /// Where `topic` is.
     pub(crate) async fn route(&self, topic: &str) -> Result<TopicRoute> {
         let fields = GetRoute { topic, accept_standard_json_only: Some(true) };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ringmq_proto::limits::{BODY_SIZE_BYTES_MAX, LONG_NAME_SIZE_BYTES_MAX, PROPERTIES_SIZE_BYTES_MAX};
-use ringmq_proto::message::properties::{append_property, is_property, names};
+use ringmq_proto::message::properties::{Properties, append_property, is_property, names};
 
 /// Names that brokers and clients act on, refused as names of user properties as RocketMQ's Java client does.
 const SYSTEM_NAMES: [&str; 53] = [
@@ -106,6 +106,9 @@ pub struct OutgoingMessage {
     body: Bytes,
     flag: i32,
     ordered_by: Option<String>,
+    sys_flag: i32,
+    reconsume_times: Option<i32>,
+    max_reconsume_times: Option<i32>,
     invalid: Option<InvalidMessage>,
 }
 
@@ -119,6 +122,9 @@ impl OutgoingMessage {
             body: body.into(),
             flag: 0,
             ordered_by: None,
+            sys_flag: 0,
+            reconsume_times: None,
+            max_reconsume_times: None,
             invalid: None,
         }
     }
@@ -171,6 +177,50 @@ impl OutgoingMessage {
         self
     }
 
+    /// Delivered after one of RocketMQ's fixed delays: level 1 is 1 s, then 5 s, 10 s, 30 s, 1 to 10 minutes, 20 and 30
+    /// minutes, 1 h, 2 h (18). A broker may have other ones configured; beyond the last one counts the last one.
+    #[must_use]
+    pub fn delay_level(self, level: u8) -> Self {
+        self.system(names::DELAY, &level.to_string())
+    }
+
+    /// Delivered at `time_ms` (ms since 1970, by the broker's clock) and not before; at once when that is over. Brokers of
+    /// RocketMQ can do it from 5.0 on, to the second.
+    #[must_use]
+    pub fn deliver_at(self, time_ms: u64) -> Self {
+        self.system(names::TIMER_DELIVER_MS, &time_ms.to_string())
+    }
+
+    /// Delivered `delay` after the broker got it. As [`Self::deliver_at`].
+    #[must_use]
+    pub fn deliver_after(self, delay: std::time::Duration) -> Self {
+        self.system(names::TIMER_DELAY_MS, &delay.as_millis().to_string())
+    }
+
+    /// Of a message in a transaction: how long its producer is given before it is asked, in whole seconds.
+    #[must_use]
+    pub fn check_immunity(self, time: std::time::Duration) -> Self {
+        self.system(names::CHECK_IMMUNITY_TIME_IN_SECONDS, &time.as_secs().to_string())
+    }
+
+    /// A property that means something to brokers.
+    pub(crate) fn system(mut self, name: &str, value: &str) -> Self {
+        self.append(name, value);
+        self
+    }
+
+    /// Bits of RocketMQ's sysFlag.
+    pub(crate) const fn sys_flag(mut self, bits: i32) -> Self {
+        self.sys_flag |= bits;
+        self
+    }
+
+    /// Of a message that goes to a %RETRY% topic: how often it was consumed in vain, and how often that may be.
+    pub(crate) const fn reconsumed(mut self, times: i32, times_max: i32) -> Self {
+        (self.reconsume_times, self.max_reconsume_times) = (Some(times), Some(times_max));
+        self
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic
@@ -213,6 +263,9 @@ impl OutgoingMessage {
             body: self.body,
             flag: self.flag,
             ordered_by: self.ordered_by,
+            sys_flag: self.sys_flag,
+            reconsume_times: self.reconsume_times,
+            max_reconsume_times: self.max_reconsume_times,
         })
     }
 }
@@ -225,6 +278,16 @@ pub(crate) struct Parts {
     pub(crate) body: Bytes,
     pub(crate) flag: i32,
     pub(crate) ordered_by: Option<String>,
+    pub(crate) sys_flag: i32,
+    pub(crate) reconsume_times: Option<i32>,
+    pub(crate) max_reconsume_times: Option<i32>,
+}
+
+impl Parts {
+    /// Whether it is named already.
+    pub(crate) fn has_unique_id(&self) -> bool {
+        Properties::new(&self.properties).get(names::UNIQ_KEY).is_some()
+    }
 }
 
 /// Refuses names that no broker takes. A broker may still refuse a longer one than it allows for ordinary topics.

@@ -245,15 +245,3 @@ async fn topics_are_created_listed_looked_at_and_deleted_on_all_masters() {
     assert_eq!(codes, [Some(Code::TOPIC_NOT_EXIST), None]);
     assert!(!other.has_topic("U"));
 }
-
-#[tokio::test]
-async fn a_message_is_found_by_the_id_of_its_receipt() {
-    let world = World::new().await;
-    world.send(0..2).await;
-    let receipt = world.producer.send(OutgoingMessage::new("T", "wanted").tag("A")).await.expect("stored");
-    let admin = Admin::start(&world.names.address).expect("valid");
-    let found = admin.message(&receipt.message_id().expect("an address")).await.expect("found");
-    assert_eq!((&found.body[..], found.tag(), found.topic()), (b"wanted".as_slice(), Some("A"), "T"));
-    assert_eq!((&*found.queue.broker_name, found.queue_offset), ("broker-a", QueueOffset::new(2)));
-    assert!(matches!(admin.message("xyz").await, Err(Error::Argument(_))));
-}

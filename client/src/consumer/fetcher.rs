@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::reader::{PullSize, Pulled, Reader};
 use super::{PullConsumerConfig, Start};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Message, decode_records};
+use crate::message::Message;
 
 /// The pause after an error: RocketMQ 5's.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -250,7 +250,7 @@ impl Fetcher {
             Err(error) => return self.failed(turn, error),
         };
         let mut messages = Vec::new();
-        let decoded = decode_records(&self.reader.queue, &pulled.records, offset, &mut messages);
+        let decoded = pulled.decode(&self.reader.queue, offset, &mut messages);
         let mut state = self.lock();
         if state.turn != turn {
             return None;

@@ -23,6 +23,7 @@ use self::reader::Reader;
 use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::message::{Message, MessageQueue};
+use crate::producer::Dialect;
 
 /// Where a group begins in a queue in which it never committed an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub enum Start {
 pub struct PullConsumerConfig {
     /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
     pub name_servers: String,
+    /// How messages travel.
+    pub dialect: Dialect,
     /// The consumer group: whose offsets are read and committed.
     pub group: String,
     /// Where the group begins in a queue in which it never committed. [`Start::Last`], as in RocketMQ.
@@ -65,6 +68,7 @@ impl Default for PullConsumerConfig {
     fn default() -> Self {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
+            dialect: Dialect::Native,
             group: String::new(),
             start: Start::Last,
             poll_messages_max: 1024,
@@ -141,7 +145,7 @@ impl PullConsumer {
         });
         for queue in wanted {
             if !assigned.iter().any(|fetcher| fetcher.reader.queue == queue) {
-                let reader = Reader::new(Arc::clone(&self.cluster), queue);
+                let reader = self.reader(queue);
                 let (config, arrived) = (Arc::clone(&self.config), Arc::clone(&self.arrived));
                 assigned.push(Fetcher::spawn(&self.runtime, reader, config, arrived, Target::Committed));
             }
@@ -226,18 +230,18 @@ impl PullConsumer {
     pub async fn commit_offset(&self, queue: &MessageQueue, offset: QueueOffset) -> Result<()> {
         match self.fetcher(queue) {
             Ok(fetcher) => fetcher.reader.commit(&self.config.group, offset).await,
-            Err(_) => self.reader(queue).commit(&self.config.group, offset).await,
+            Err(_) => self.reader(queue.clone()).commit(&self.config.group, offset).await,
         }
     }
 
     /// What the group has committed in `queue`, assigned or not; `None` when it never did.
     pub async fn committed(&self, queue: &MessageQueue) -> Result<Option<QueueOffset>> {
-        self.reader(queue).committed(&self.config.group).await
+        self.reader(queue.clone()).committed(&self.config.group).await
     }
 
     /// The least offset that is still there in `queue`, and the one behind its newest message.
     pub async fn ends(&self, queue: &MessageQueue) -> Result<(QueueOffset, QueueOffset)> {
-        self.reader(queue).ends().await
+        self.reader(queue.clone()).ends().await
     }
 
     /// Stops fetching and closes the connections. Commits nothing.
@@ -268,8 +272,8 @@ impl PullConsumer {
         Ok(())
     }
 
-    fn reader(&self, queue: &MessageQueue) -> Reader {
-        Reader::new(Arc::clone(&self.cluster), queue.clone())
+    fn reader(&self, queue: MessageQueue) -> Reader {
+        Reader::new(self.config.dialect, &self.config.group, Arc::clone(&self.cluster), queue)
     }
 
     fn fetcher(&self, queue: &MessageQueue) -> Result<Arc<Fetcher>> {

@@ -8,6 +8,7 @@
 //! back-off has passed (callers go to another broker meanwhile), then tries again. Every connection has a *generation*:
 //! handles opened on one mean nothing on the next.
 
+mod gate;
 mod task;
 
 use std::io;
@@ -15,10 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ringmq_proto::code::Code;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::connection::{Connection, Event, RequestError, RequestId, SendItem, SendOptions, SendResult};
 use crate::error::{Error, Result};
+
+pub(crate) use gate::{Gate, Served, next_generation};
+pub(crate) use task::serve;
 
 /// What came of a send frame.
 #[derive(Debug)]
@@ -67,15 +71,6 @@ struct Waiting {
 /// A reply or failure on its way to a [`FrameDone`].
 type Finished = (Box<dyn FrameDone>, Result<SendReply>);
 
-#[derive(Clone, Debug)]
-enum Status {
-    Idle,
-    Connecting,
-    Ready { generation: u64 },
-    Failed { error: Error, retry_at: Instant },
-    Closed,
-}
-
 struct State {
     connection: Connection,
     /// Of the connection that is ready; 0 while none is.
@@ -86,68 +81,37 @@ struct State {
 
 /// A broker's address and the connection to it, if there is one.
 pub(crate) struct Link {
-    address: Arc<str>,
+    gate: Gate,
     state: Mutex<State>,
-    /// There is output, or a wish to connect, or the link was closed.
-    wake: Notify,
-    status: watch::Sender<Status>,
 }
 
 impl Link {
     /// A link to `address`. Its task runs until [`Link::close`].
     pub(crate) fn spawn(address: Arc<str>) -> Arc<Self> {
         let state = State { connection: Connection::new(), generation: 0, waiting: Vec::new() };
-        let link = Arc::new(Self {
-            address,
-            state: Mutex::new(state),
-            wake: Notify::new(),
-            status: watch::Sender::new(Status::Idle),
-        });
-        tokio::spawn(task::serve(Arc::clone(&link)));
+        let link = Arc::new(Self { gate: Gate::new(address), state: Mutex::new(state) });
+        tokio::spawn(serve(Arc::clone(&link)));
         link
     }
 
     /// Where to.
     pub(crate) const fn address(&self) -> &Arc<str> {
-        &self.address
+        self.gate.address()
     }
 
     /// Ends the connection and the task; all that wait get [`Error::Closed`].
     pub(crate) fn close(&self) {
-        self.status.send_replace(Status::Closed);
-        self.wake.notify_one();
+        self.gate.close();
     }
 
-    /// Waits for a connection and gives its generation; the last failure at once while its back-off lasts.
+    /// See [`Gate::ready`].
     pub(crate) async fn ready(&self) -> Result<u64> {
-        let mut status = self.status.subscribe();
-        loop {
-            match &*status.borrow_and_update() {
-                Status::Ready { generation } => return Ok(*generation),
-                Status::Failed { error, retry_at } if Instant::now() < *retry_at => return Err(error.clone()),
-                Status::Closed => return Err(Error::Closed),
-                Status::Idle | Status::Connecting | Status::Failed { .. } => {}
-            }
-            self.status.send_if_modified(|status| {
-                let wanted = matches!(status, Status::Idle | Status::Failed { .. });
-                if wanted {
-                    *status = Status::Connecting;
-                }
-                wanted
-            });
-            self.wake.notify_one();
-            if status.changed().await.is_err() {
-                return Err(Error::Closed);
-            }
-        }
+        self.gate.ready().await
     }
 
     /// The generation of the connection that is ready now, if one is.
     pub(crate) fn generation(&self) -> Option<u64> {
-        match *self.status.borrow() {
-            Status::Ready { generation } => Some(generation),
-            _ => None,
-        }
+        self.gate.generation()
     }
 
     /// Sends the messages of `frame` on the connection of `generation`. The frame hears of it exactly once, unless it is
@@ -166,7 +130,7 @@ impl Link {
             Ok(id) => {
                 state.wait(id, Waiter::Frame(Box::new(frame)), deadline);
                 drop(state);
-                self.wake.notify_one();
+                self.gate.wake();
                 Ok(())
             }
             Err(error) => Err((self.send_refusal(&error), frame)),
@@ -177,12 +141,12 @@ impl Link {
     pub(crate) fn send_oneway(&self, generation: u64, item: &SendItem<'_>) -> Result<()> {
         let mut state = self.lock();
         if state.generation != generation {
-            return Err(self.disconnected(io::ErrorKind::NotConnected.into()));
+            return Err(self.gate.disconnected(io::ErrorKind::NotConnected.into()));
         }
         let options = SendOptions { oneway: true, ..SendOptions::default() };
         state.connection.send(item, options).map_err(|error| self.request_error(&error))?;
         drop(state);
-        self.wake.notify_one();
+        self.gate.wake();
         Ok(())
     }
 
@@ -210,10 +174,10 @@ impl Link {
         {
             let mut state = self.lock();
             if state.generation != generation.unwrap_or(ready) {
-                return Err(self.disconnected(io::ErrorKind::NotConnected.into()));
+                return Err(self.gate.disconnected(io::ErrorKind::NotConnected.into()));
             }
             let id = encode(&mut state.connection).map_err(|error| self.request_error(&error))?;
-            let address = Arc::clone(&self.address);
+            let address = Arc::clone(self.gate.address());
             let answer = move |event: Result<Event<'_>>| {
                 let value = event.and_then(|event| read_reply(&address, event, read));
                 // Nobody may be waiting any more: the caller's future was dropped.
@@ -221,7 +185,7 @@ impl Link {
             };
             state.wait(id, Waiter::Ask(Box::new(answer)), deadline);
         }
-        self.wake.notify_one();
+        self.gate.wake();
         match receiver.await {
             Ok(Err(Error::Timeout { .. })) => Err(timed_out()),
             Ok(value) => value,
@@ -233,32 +197,23 @@ impl Link {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn disconnected(&self, source: io::Error) -> Error {
-        Error::Disconnected { address: Arc::clone(&self.address), source: source.into() }
-    }
-
     fn request_error(&self, error: &RequestError) -> Error {
         match *error {
-            RequestError::NotReady => self.disconnected(io::ErrorKind::NotConnected.into()),
+            RequestError::NotReady => self.gate.disconnected(io::ErrorKind::NotConnected.into()),
             RequestError::TooManyInFlight { count_max } => Error::Full { what: "requests in flight", limit: count_max },
             RequestError::InFlightBytes { bytes_max } => Error::Full { what: "bytes in flight", limit: bytes_max },
-            source => Error::BeyondLimits { address: Arc::clone(&self.address), source },
+            source => Error::BeyondLimits { address: Arc::clone(self.gate.address()), source },
         }
     }
+}
 
-    fn is_closed(&self) -> bool {
-        matches!(*self.status.borrow(), Status::Closed)
+impl Served for Link {
+    fn gate(&self) -> &Gate {
+        &self.gate
     }
 
-    /// Moves on to `next` unless the link was closed meanwhile.
-    fn set_status(&self, next: Status) {
-        self.status.send_if_modified(|status| {
-            let is_open = !matches!(status, Status::Closed);
-            if is_open {
-                *status = next;
-            }
-            is_open
-        });
+    fn swap_output(&self, out: &mut Vec<u8>) {
+        self.lock().connection.swap_output(out);
     }
 
     /// Takes received bytes and hands out the replies in them.
@@ -272,26 +227,19 @@ impl Link {
                 if matches!(event, Event::Ready(_)) {
                     became_ready = true;
                 } else if let Some(waiting) = event.request().and_then(|id| waiting.get_mut(id.slot())?.take()) {
-                    waiting.waiter.answer(&self.address, event, &mut finished);
+                    waiting.waiter.answer(self.gate.address(), event, &mut finished);
                 }
             })
         };
         if became_ready {
-            self.set_ready();
+            let generation = next_generation();
+            self.lock().generation = generation;
+            self.gate.set_ready(generation);
         }
         for (waiter, reply) in finished {
             waiter.done(reply);
         }
-        result.map_err(|source| Error::Protocol { address: Arc::clone(&self.address), source })
-    }
-
-    fn set_ready(&self) {
-        let generation = {
-            let mut state = self.lock();
-            state.generation = next_generation();
-            state.generation
-        };
-        self.set_status(Status::Ready { generation });
+        result.map_err(|source| Error::Protocol { address: Arc::clone(self.gate.address()), source })
     }
 
     /// Answers requests whose time is over. Their slots stay taken until the late replies come. Gives the time when the
@@ -362,10 +310,4 @@ fn read_reply<T>(address: &Arc<str>, event: Event<'_>, read: impl FnOnce(Event<'
     }
     // The connection has checked that a reply has the kind of its request.
     Ok(read(event).expect("a reply of the request's own kind"))
-}
-
-/// Generations are unique in the process, so that a handle is never taken for one of another link.
-fn next_generation() -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
-    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::{Link, Status};
+use super::gate::Served;
 use crate::error::{Error, Result};
 
 /// How long connecting and the exchange of hellos may take.
@@ -25,16 +25,18 @@ const BACKOFF_MAX: Duration = Duration::from_secs(3);
 const RECEIVE_SIZE_BYTES: usize = 256 << 10;
 
 /// The task of a link: connects when wanted, serves, backs off.
-pub(super) async fn serve(link: Arc<Link>) {
+pub(crate) async fn serve<L: Served>(link: Arc<L>) {
     let mut backoff = BACKOFF_MIN;
-    while !link.is_closed() {
-        if !matches!(*link.status.borrow(), Status::Connecting) {
-            link.wake.notified().await;
+    let gate = link.gate();
+    while !gate.is_closed() {
+        if !gate.is_wanted() {
+            gate.woken().await;
             continue;
         }
-        let error = match connect(&link).await {
+        let error = match connect(gate.address()).await {
             Ok(stream) => {
-                let (error, was_ready) = run(&link, stream).await;
+                link.connected();
+                let (error, was_ready) = run(&*link, stream).await;
                 if was_ready {
                     backoff = BACKOFF_MIN;
                 }
@@ -42,17 +44,17 @@ pub(super) async fn serve(link: Arc<Link>) {
             }
             Err(error) => error,
         };
-        tracing::debug!(address = %link.address, %error, "connection ended");
-        link.set_status(Status::Failed { error: error.clone(), retry_at: Instant::now() + backoff });
+        tracing::debug!(address = %gate.address(), %error, "connection ended");
+        gate.set_failed(error.clone(), backoff);
         link.reset(&error);
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
     link.reset(&Error::Closed);
 }
 
-async fn connect(link: &Link) -> Result<TcpStream> {
-    let error = |source: io::Error| Error::Connect { address: Arc::clone(&link.address), source: source.into() };
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&*link.address)).await;
+async fn connect(address: &Arc<str>) -> Result<TcpStream> {
+    let error = |source: io::Error| Error::Connect { address: Arc::clone(address), source: source.into() };
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&**address)).await;
     let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(error)?;
     stream.set_nodelay(true).map_err(error)?;
     // On one machine, a port of the ephemeral range that nobody listens on may be connected with itself, which moreover
@@ -64,26 +66,27 @@ async fn connect(link: &Link) -> Result<TcpStream> {
 }
 
 /// Serves one connection to its end: why it ended, and whether it was ever ready.
-async fn run(link: &Link, stream: TcpStream) -> (Error, bool) {
+async fn run(link: &impl Served, stream: TcpStream) -> (Error, bool) {
     let hello_deadline = Instant::now() + CONNECT_TIMEOUT;
     let mut socket = Socket::new(stream);
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
     expiry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let is_ready = matches!(*link.status.borrow(), Status::Ready { .. });
-        if link.is_closed() {
+        let gate = link.gate();
+        let is_ready = gate.generation().is_some();
+        if gate.is_closed() {
             return (Error::Closed, is_ready);
         }
         if !is_ready && Instant::now() >= hello_deadline {
             let source = Arc::new(io::Error::new(io::ErrorKind::TimedOut, "no hello: is it a RingMQ broker?"));
-            return (Error::Connect { address: Arc::clone(&link.address), source }, false);
+            return (Error::Connect { address: Arc::clone(gate.address()), source }, false);
         }
         let step = tokio::select! {
             step = socket.step(link) => step,
-            () = link.wake.notified() => Ok(()),
+            () = gate.woken() => Ok(()),
             _ = expiry.tick() => match link.expire() {
                 // Nothing at all came since a request that is overdue: the other side may be gone without a word.
-                Some(since) if socket.heard_at < since => Err(link.disconnected(io::ErrorKind::TimedOut.into())),
+                Some(since) if socket.heard_at < since => Err(gate.disconnected(io::ErrorKind::TimedOut.into())),
                 _ => Ok(()),
             }
         };
@@ -111,32 +114,32 @@ impl Socket {
     }
 
     /// Waits for the socket and does what it is ready for. Nothing is lost when it is dropped while it waits.
-    async fn step(&mut self, link: &Link) -> Result<()> {
+    async fn step(&mut self, link: &impl Served) -> Result<()> {
         self.write(link)?;
         let is_blocked = self.written < self.output.len();
         let interest = if is_blocked { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        let ready = self.stream.ready(interest).await.map_err(|error| link.disconnected(error))?;
+        let ready = self.stream.ready(interest).await.map_err(|error| link.gate().disconnected(error))?;
         if ready.is_readable() {
             match self.stream.try_read(&mut self.input) {
-                Ok(0) => return Err(link.disconnected(io::ErrorKind::UnexpectedEof.into())),
+                Ok(0) => return Err(link.gate().disconnected(io::ErrorKind::UnexpectedEof.into())),
                 Ok(count) => {
                     self.heard_at = Instant::now();
                     link.received(&self.input[..count])?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(link.disconnected(error)),
+                Err(error) => return Err(link.gate().disconnected(error)),
             }
         }
         Ok(())
     }
 
     /// Writes until everything is written or the socket is full.
-    fn write(&mut self, link: &Link) -> Result<()> {
+    fn write(&mut self, link: &impl Served) -> Result<()> {
         loop {
             if self.written == self.output.len() {
                 self.output.clear();
                 self.written = 0;
-                link.lock().connection.swap_output(&mut self.output);
+                link.swap_output(&mut self.output);
                 if self.output.is_empty() {
                     return Ok(());
                 }
@@ -144,7 +147,7 @@ impl Socket {
             match self.stream.try_write(&self.output[self.written..]) {
                 Ok(count) => self.written += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(link.disconnected(error)),
+                Err(error) => return Err(link.gate().disconnected(error)),
             }
         }
     }

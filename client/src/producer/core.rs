@@ -5,20 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
-use super::ProducerConfig;
 use super::job::Job;
 use super::topic::{Offered, Topic};
+use super::way::{TEMPLATE_QUEUE_COUNT_MAX, TEMPLATE_TOPIC, Way};
+use super::{Dialect, ProducerConfig};
 use crate::cluster::{BrokerQueues, Cluster};
 use crate::error::{Error, Result};
 use crate::fault::Health;
-
-/// The topic whose brokers create topics that are not there: RocketMQ's template topic.
-const TEMPLATE_TOPIC: &str = "TBW102";
-
-/// Queues that a producer expects of a topic that is about to be created: RocketMQ's `defaultTopicQueueNums`.
-const TEMPLATE_QUEUE_COUNT_MAX: u32 = 4;
+use crate::remoting::link::Heard;
+use crate::unique::{UniqueIds, local_ip};
 
 /// How often it is looked for routes to refresh.
 const REFRESH_LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,17 +32,23 @@ pub(super) struct Core {
     pub(super) runtime: Handle,
     /// Bytes that may wait for acknowledgements. Closed with the producer.
     pub(super) room: Arc<Semaphore>,
+    /// Names messages where brokers do not do it.
+    pub(super) unique_ids: UniqueIds,
     topics: RwLock<HashMap<Box<str>, Arc<Topic>>>,
     health: Mutex<HashMap<Arc<str>, Arc<Health>>>,
     started: Instant,
 }
 
 impl Core {
-    pub(super) fn start(config: ProducerConfig) -> Result<Arc<Self>> {
-        let cluster = Cluster::new(&config.name_servers)?;
+    /// What brokers ask on remoting connections goes to `heard`.
+    pub(super) fn start(mut config: ProducerConfig, heard: Option<mpsc::Sender<Heard>>) -> Result<Arc<Self>> {
+        let cluster = Cluster::hearing(&config.name_servers, heard)?;
+        // A remoting frame holds one message, or one batch.
+        config.gather &= config.dialect == Dialect::Native;
         let runtime =
             Handle::try_current().map_err(|_| Error::Argument("a producer is started within a tokio runtime"))?;
         let core = Arc::new(Self {
+            unique_ids: UniqueIds::new(local_ip(cluster.first_name_server())),
             cluster,
             runtime,
             room: Arc::new(Semaphore::new(config.in_flight_bytes_max as usize)),
@@ -62,6 +65,14 @@ impl Core {
     #[inline]
     pub(super) fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The link to a broker, in this producer's dialect.
+    pub(super) fn way(&self, address: &Arc<str>) -> Way {
+        match self.config.dialect {
+            Dialect::Native => Way::Native(self.cluster.link(address)),
+            Dialect::Remoting => Way::Remoting(self.cluster.remoting(address)),
+        }
     }
 
     /// What is known of a broker's speed.

@@ -25,10 +25,19 @@ pub struct SendReceipt {
     /// [`Code::SUCCESS`]; or 10, 11, 12: stored, but not as safely as the broker is configured to (RocketMQ's degraded
     /// send status).
     pub status: Code,
+    /// The message's unique id (UNIQ_KEY), when it has one: always with [`Dialect::Remoting`](super::Dialect::Remoting).
+    pub unique_id: Option<Box<str>>,
+    /// What takes a timed message back ([`Producer::recall`](super::Producer::recall)), when the broker said so.
+    pub recall_handle: Option<Box<str>>,
     address: Arc<str>,
 }
 
 impl SendReceipt {
+    /// The broker's address.
+    pub(crate) const fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+
     /// RocketMQ's offset message id, with the address that this client knows the broker by; `None` when that is a host
     /// name.
     pub fn message_id(&self) -> Option<String> {
@@ -73,6 +82,11 @@ pub(super) struct Payload {
     pub(super) properties: Bytes,
     pub(super) body: Bytes,
     pub(super) flag: i32,
+    /// RocketMQ's sysFlag: bits of transactions.
+    pub(super) sys_flag: i32,
+    /// To a %RETRY% topic: how often it was consumed in vain, and how often that may be.
+    pub(super) reconsume_times: Option<i32>,
+    pub(super) max_reconsume_times: Option<i32>,
 }
 
 impl Payload {
@@ -166,20 +180,14 @@ impl Job {
         self.payloads().map(Payload::size_bytes).sum()
     }
 
-    fn payloads(&self) -> impl Iterator<Item = &Payload> + Clone {
+    /// Its messages.
+    pub(super) fn payloads(&self) -> impl Iterator<Item = &Payload> + Clone {
         std::iter::once(&self.first).chain(&self.rest)
     }
 
     /// Its messages as they go into a frame.
     pub(super) fn items(&self, handle: u32) -> impl Iterator<Item = SendItem<'_>> {
-        self.payloads().map(move |payload| SendItem {
-            handle,
-            born_time_ms: self.born_time_ms,
-            flag: payload.flag,
-            sys_flag: 0,
-            properties: &payload.properties,
-            body: &payload.body,
-        })
+        self.payloads().map(move |payload| payload.item(handle, self.born_time_ms))
     }
 
     /// The same job, to be sent in a frame of its own.
@@ -202,18 +210,33 @@ impl Job {
     }
 
     /// Takes its receipts off `places` and tells who waits.
-    pub(super) fn succeed(self, places: &mut Places<'_>, status: Code, queue: &MessageQueue, address: &Arc<str>) {
+    pub(super) fn succeed(
+        self,
+        places: &mut Places<'_>,
+        (status, recall_handle): (Code, Option<&str>),
+        queue: &MessageQueue,
+        address: &Arc<str>,
+    ) {
         let count = self.count();
         let Self { first, rest, completion, room, .. } = self;
         drop(room);
         let mut payloads = std::iter::once(&first).chain(&rest);
         completion.complete(count, || {
-            let place = payloads.next().and_then(|payload| places.next(payload));
+            let payload = payloads.next();
+            let place = payload.and_then(|payload| places.next(payload));
             let (queue_offset, position) = place.ok_or_else(|| Error::BadReply {
                 address: Arc::clone(address),
                 what: "fewer results than messages were sent",
             })?;
-            Ok(SendReceipt { queue: queue.clone(), queue_offset, position, status, address: Arc::clone(address) })
+            Ok(SendReceipt {
+                queue: queue.clone(),
+                queue_offset,
+                position,
+                status,
+                unique_id: payload.and_then(Payload::unique_id).map(Box::from),
+                recall_handle: recall_handle.map(Box::from),
+                address: Arc::clone(address),
+            })
         });
     }
 }

@@ -16,10 +16,11 @@ use ringmq_proto::code::Code;
 use super::core::Core;
 use super::job::{Job, Places};
 use super::topic::Topic;
-use crate::connection::{Event, SendItem};
+use super::way::{Stored, Target, Way};
+use crate::connection::Event;
 use crate::error::{Error, Result};
 use crate::fault::Health;
-use crate::link::{FrameDone, Link, SendRefusal, SendReply};
+use crate::link::SendRefusal;
 use crate::message::MessageQueue;
 
 /// Bytes of messages that one gathered frame takes: beyond it a frame gets no cheaper per message, only later.
@@ -37,9 +38,12 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(50);
 /// See the module's text.
 pub(super) struct Lane {
     pub(super) queue: MessageQueue,
-    pub(super) link: Arc<Link>,
+    pub(super) way: Way,
     /// Of the broker; shared by its lanes.
     pub(super) health: Arc<Health>,
+    /// The producer's group, and whether it lets brokers create topics.
+    group: Arc<str>,
+    creates_topics: bool,
     core: Weak<Core>,
     topic: Weak<Topic>,
     state: Mutex<State>,
@@ -67,22 +71,30 @@ enum Handle {
 }
 
 /// A frame in flight.
-struct LaneFrame {
-    lane: Arc<Lane>,
-    handle: u32,
-    jobs: Vec<Job>,
+pub(super) struct LaneFrame {
+    pub(super) lane: Arc<Lane>,
+    pub(super) handle: u32,
+    pub(super) jobs: Vec<Job>,
     sent_at: Instant,
 }
 
 impl Lane {
     pub(super) fn new(
         queue: MessageQueue,
-        link: Arc<Link>,
+        way: Way,
         health: Arc<Health>,
-        core: Weak<Core>,
+        core: &Arc<Core>,
         topic: Weak<Topic>,
     ) -> Arc<Self> {
-        Arc::new(Self { queue, link, health, core, topic, state: Mutex::default() })
+        let (group, creates_topics) = (Arc::clone(&core.config.group), core.config.create_topics);
+        let (core, state) = (Arc::downgrade(core), Mutex::default());
+        Arc::new(Self { queue, way, health, group, creates_topics, core, topic, state })
+    }
+
+    /// What a remoting send says of this lane.
+    pub(super) fn target(&self) -> Target<'_> {
+        let (topic, queue_id) = (&*self.queue.topic, self.queue.queue_id);
+        Target { group: &self.group, topic, queue_id, create_topic: self.creates_topics }
     }
 
     /// Takes a job: it leaves at once, or with others in the next frame.
@@ -99,7 +111,7 @@ impl Lane {
             Handle::None | Handle::Opening => None,
         };
         match open {
-            Some((generation, handle)) if self.link.ready().await? == generation => Ok((generation, handle)),
+            Some((generation, handle)) if self.way.ready().await? == generation => Ok((generation, handle)),
             _ => {
                 let (generation, handle) = self.open(core, deadline).await?;
                 self.lock().handle = Handle::Open { generation, handle };
@@ -139,7 +151,7 @@ impl Lane {
             let frame = LaneFrame { lane: Arc::clone(self), handle, jobs, sent_at: now };
             // The reply may come before this lock is free again; it then waits for it in `done`.
             state.in_flight_count += 1;
-            let Err((refusal, frame)) = self.link.send_frame(generation, frame, deadline) else { continue };
+            let Err((refusal, frame)) = self.way.send(generation, frame, deadline) else { continue };
             state.in_flight_count -= 1;
             state = self.refused(core, state, frame.jobs, refusal);
         }
@@ -212,13 +224,17 @@ impl Lane {
 
     async fn open(&self, core: &Core, deadline: Instant) -> Result<(u64, u32)> {
         let started = Instant::now();
-        let ready = tokio::time::timeout_at(deadline.into(), self.link.ready()).await;
+        let ready = tokio::time::timeout_at(deadline.into(), self.way.ready()).await;
         let timed_out = |_| Error::Timeout { what: "connecting for a send", after: started.elapsed() };
         let generation = ready.map_err(timed_out)??;
+        let Way::Native(link) = &self.way else {
+            // Each remoting send names its queue.
+            return Ok((generation, 0));
+        };
         let create = core.config.create_topics && self.topic.upgrade().is_some_and(|topic| topic.is_from_template());
         let queue_id = i32::try_from(self.queue.queue_id).unwrap_or(i32::MAX);
         let topic = Arc::clone(&self.queue.topic);
-        let opened = self.link.ask(
+        let opened = link.ask(
             "opening a queue",
             Some(generation),
             deadline,
@@ -266,13 +282,10 @@ impl Lane {
     }
 }
 
-impl FrameDone for LaneFrame {
-    fn items(&self) -> Vec<SendItem<'_>> {
-        self.jobs.iter().flat_map(|job| job.items(self.handle)).collect()
-    }
-
-    fn done(self: Box<Self>, reply: Result<SendReply>) {
-        let Self { lane, jobs, sent_at, .. } = *self;
+impl LaneFrame {
+    /// The frame came back.
+    pub(super) fn finish(self, reply: Result<Stored>) {
+        let Self { lane, jobs, sent_at, .. } = self;
         let Some(core) = lane.core.upgrade() else {
             return jobs.into_iter().for_each(|job| job.fail(Error::Closed));
         };
@@ -287,7 +300,8 @@ impl FrameDone for LaneFrame {
                 lane.health.answered(core.now_ms(), sent_at.elapsed());
                 let mut places = Places::new(&reply.results);
                 for job in jobs {
-                    job.succeed(&mut places, reply.code, &lane.queue, lane.link.address());
+                    let status = (reply.code, reply.recall_handle.as_deref());
+                    job.succeed(&mut places, status, &lane.queue, lane.way.address());
                 }
             }
             Err(error) => lane.frame_failed(&core, jobs, &error),

@@ -8,7 +8,9 @@
 mod core;
 mod job;
 mod lane;
+pub(crate) mod presence;
 mod topic;
+mod way;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,24 +18,42 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
+use ringmq_proto::message::properties::{append_property, names};
+use ringmq_proto::remoting::timer::{RecallHandle, RecallMessage};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 pub use job::SendReceipt;
 
 use self::core::Core;
 use self::job::{Completion, Job, Payload, Times};
-use crate::connection::SendItem;
+use crate::cluster::Cluster;
 use crate::error::{Error, Result};
-use crate::outgoing::{InvalidMessage, OutgoingMessage};
+use crate::outgoing::{InvalidMessage, OutgoingMessage, Parts};
+use crate::remoting::link::Heard;
 
 /// What a waiting message counts beside its bytes.
 const MESSAGE_OVERHEAD_SIZE_BYTES: usize = 256;
+
+/// How messages travel to and from brokers. Groups, transactions and whatever else there is speak remoting always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// RingMQ's own protocol, which packs more messages into a frame. RingMQ's brokers only.
+    #[default]
+    Native,
+    /// RocketMQ's protocol: RingMQ's brokers and Apache RocketMQ's.
+    Remoting,
+}
 
 /// How a producer behaves.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
     /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
     pub name_servers: String,
+    /// The producer group, which brokers see with [`Dialect::Remoting`]. `RINGMQ_PRODUCER`.
+    pub group: Arc<str>,
+    /// How messages travel.
+    pub dialect: Dialect,
     /// How long a send may take in all, connecting and retries included. 3 s, as in RocketMQ.
     pub send_timeout: Duration,
     /// On how many other brokers a message is tried when one answers with a code that asks for it, or its connection ends
@@ -56,6 +76,8 @@ impl Default for ProducerConfig {
     fn default() -> Self {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
+            group: "RINGMQ_PRODUCER".into(),
+            dialect: Dialect::Native,
             send_timeout: Duration::from_secs(3),
             retries: 2,
             gather: true,
@@ -90,20 +112,28 @@ impl Producer {
     /// A producer for the cluster of `config`'s name servers. Connects when it first has something to send. Must be called
     /// within a tokio runtime.
     pub fn start(config: ProducerConfig) -> Result<Self> {
+        Self::hearing(config, None)
+    }
+
+    /// The same, and what brokers ask on remoting connections goes to `heard`.
+    pub(crate) fn hearing(config: ProducerConfig, heard: Option<mpsc::Sender<Heard>>) -> Result<Self> {
+        if config.group.is_empty() || config.group.len() > LONG_NAME_SIZE_BYTES_MAX {
+            return Err(Error::Argument("a producer's group has a name, of at most 255 bytes"));
+        }
         if config.send_timeout.is_zero() {
             return Err(Error::Argument("a send needs some time: send_timeout is zero"));
         }
         if config.in_flight_bytes_max == 0 {
             return Err(Error::Argument("a producer needs some room: in_flight_bytes_max is zero"));
         }
-        Ok(Self { core: Core::start(config)? })
+        Ok(Self { core: Core::start(config, heard)? })
     }
 
     /// Sends a message and waits until it is stored.
     pub async fn send(&self, message: OutgoingMessage) -> Result<SendReceipt> {
         let times = self.times();
-        let parts = message.into_parts()?;
-        let payload = Payload { properties: parts.properties, body: parts.body, flag: parts.flag };
+        let mut parts = message.into_parts()?;
+        let payload = self.payload(&mut parts);
         let room = self.room(cost(&payload), times).await?;
         let (sender, receiver) = oneshot::channel();
         let job = self.job(payload, parts.ordered_by, times, Completion::One(sender), room);
@@ -140,13 +170,13 @@ impl Producer {
         let times = self.times();
         let (mut topic, mut ordered_by, mut payloads) = (String::new(), None, Vec::new());
         for message in messages {
-            let parts = message.into_parts()?;
-            if payloads.is_empty() {
+            let mut parts = message.into_parts()?;
+            payloads.push(self.payload(&mut parts));
+            if payloads.len() == 1 {
                 (topic, ordered_by) = (parts.topic, parts.ordered_by);
             } else if topic != parts.topic {
                 return Err(InvalidMessage::Batch.into());
             }
-            payloads.push(Payload { properties: parts.properties, body: parts.body, flag: parts.flag });
         }
         if payloads.is_empty() {
             return Err(InvalidMessage::Batch.into());
@@ -163,16 +193,39 @@ impl Producer {
     /// it certainly was not sent.
     pub async fn send_oneway(&self, message: OutgoingMessage) -> Result<()> {
         let times = self.times();
-        let parts = message.into_parts()?;
+        let mut parts = message.into_parts()?;
         let topic = self.core.topic(&parts.topic);
         if topic.lanes().is_empty() {
             self.core.update_route(&topic).await?;
         }
         let lane = topic.choose_any(&self.core, parts.ordered_by.as_deref()).ok_or(Error::Closed)?;
-        let (generation, handle) = lane.handle(&self.core, times.deadline).await?;
-        let (born_time_ms, flag) = (times.born_time_ms, parts.flag);
-        let (properties, body) = (&parts.properties[..], &parts.body[..]);
-        lane.link.send_oneway(generation, &SendItem { handle, born_time_ms, flag, sys_flag: 0, properties, body })
+        let open = lane.handle(&self.core, times.deadline).await?;
+        lane.way.send_oneway(open, &lane.target(), &self.payload(&mut parts), times.born_time_ms)
+    }
+
+    /// Takes a timed message back before its time: `handle` is that of its receipt. Gives its unique id. Brokers of
+    /// RocketMQ allow it from 5.3.2 on when `recallMessageEnable` is set.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with code 604 for a handle that is none, or whose time has come.
+    pub async fn recall(&self, topic: &str, handle: &str) -> Result<String> {
+        let read = RecallHandle::decode(handle).map_err(|_| Error::Argument("not the handle of a timed message"))?;
+        let link = self.core.cluster.remoting_of(&topic.into(), &read.broker_name).await?;
+        let producer_group = Some(&*self.core.config.group);
+        link.recall(&RecallMessage { producer_group, topic, recall_handle: handle }).await
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.core.cluster
+    }
+
+    pub(crate) fn group(&self) -> &Arc<str> {
+        &self.core.config.group
+    }
+
+    /// A name that no other message has.
+    pub(crate) fn unique_id(&self) -> String {
+        self.core.unique_ids.next()
     }
 
     /// Waits until every send so far has succeeded or failed.
@@ -194,8 +247,8 @@ impl Producer {
 
     fn take(&self, message: OutgoingMessage, completion: Completion) -> Result<()> {
         let times = self.times();
-        let parts = message.into_parts()?;
-        let payload = Payload { properties: parts.properties, body: parts.body, flag: parts.flag };
+        let mut parts = message.into_parts()?;
+        let payload = self.payload(&mut parts);
         let room = Arc::clone(&self.core.room).try_acquire_many_owned(self.weight(cost(&payload)));
         let room = room.map_err(|error| match error {
             tokio::sync::TryAcquireError::Closed => Error::Closed,
@@ -204,6 +257,23 @@ impl Producer {
         let job = self.job(payload, parts.ordered_by, times, completion, room);
         self.core.submit(&self.core.topic(&parts.topic), job, None);
         Ok(())
+    }
+
+    /// What is sent of a message; with remoting it gets its unique id.
+    fn payload(&self, parts: &mut Parts) -> Payload {
+        if self.core.config.dialect == Dialect::Remoting && !parts.has_unique_id() {
+            let mut properties = std::mem::take(&mut parts.properties).to_vec();
+            append_property(&mut properties, names::UNIQ_KEY.as_bytes(), self.core.unique_ids.next().as_bytes());
+            parts.properties = properties.into();
+        }
+        Payload {
+            properties: parts.properties.clone(),
+            body: parts.body.clone(),
+            flag: parts.flag,
+            sys_flag: parts.sys_flag,
+            reconsume_times: parts.reconsume_times,
+            max_reconsume_times: parts.max_reconsume_times,
+        }
     }
 
     fn job(

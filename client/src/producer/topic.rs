@@ -144,15 +144,15 @@ impl Topic {
             before.iter().map(|lane| ((&*lane.queue.broker_name, lane.queue.queue_id), lane)).collect();
         let mut lanes: Vec<Arc<Lane>> = Vec::new();
         for broker in route {
-            let (link, health) = (core.cluster.link(&broker.address), core.health(&broker.broker_name));
+            let (way, health) = (core.way(&broker.address), core.health(&broker.broker_name));
             for queue_id in 0..broker.write_count {
                 let same = before.get(&(&*broker.broker_name, queue_id));
-                let same = same.filter(|lane| Arc::ptr_eq(&lane.link, &link)).map(|lane| Arc::clone(lane));
+                let same = same.filter(|lane| lane.way.is_same(&way)).map(|lane| Arc::clone(lane));
                 let lane = same.unwrap_or_else(|| {
                     let (topic, broker_name) = (Arc::clone(&self.name), Arc::clone(&broker.broker_name));
                     let queue = MessageQueue { topic, broker_name, queue_id };
-                    let (core, topic) = (Arc::downgrade(core), Arc::downgrade(self));
-                    Lane::new(queue, Arc::clone(&link), Arc::clone(&health), core, topic)
+                    let (core, topic) = (core, Arc::downgrade(self));
+                    Lane::new(queue, way.clone(), Arc::clone(&health), core, topic)
                 });
                 lanes.push(lane);
             }

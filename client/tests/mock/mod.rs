@@ -14,9 +14,8 @@ use ringmq_proto::message::{Host, StoredMessageParts};
 use ringmq_proto::native::{
     CommitOffset, CreateTopic, DeleteTopic, Frame, FrameFlags, Hello, Kind, ListTopics, OffsetResult, OpenQueue,
     OpenedQueue, PREAMBLE_SIZE_BYTES, PullRequest, PullResult, QueryOffset, QueueState, QueueStateResult, QueueStats,
-    SearchOffset, SendFrame, SendResult, Table, TopicInfo, TopicList, TopicStats, TopicStatsResult, ViewMessage,
-    encode_empty_reply, encode_failure, encode_preamble, encode_pull_reply, encode_reply, encode_send_reply,
-    encode_view_reply, split_frame,
+    SearchOffset, SendFrame, SendResult, Table, TopicInfo, TopicList, TopicStats, TopicStatsResult, encode_empty_reply,
+    encode_failure, encode_preamble, encode_pull_reply, encode_reply, encode_send_reply, split_frame,
 };
 use ringmq_proto::record::{RecordFlags, RecordKind, seal_record};
 use ringmq_proto::remoting::route::{BrokerData, ClusterInfo, GetRoute, QueueData, TopicRoute};
@@ -467,7 +466,6 @@ impl Connection {
                 let offset = queue.messages.iter().filter(|kept| kept.store_time_ms < search.store_time_ms).count();
                 encode_reply(out, kind, id, &OffsetResult { offset: QueueOffset::new(offset as u64) });
             }
-            Kind::VIEW_MESSAGE => view(store, frame, out),
             Kind::CREATE_TOPIC => {
                 let create = CreateTopic::decode(frame.body).expect("valid");
                 let queues = (0..create.queue_count).map(|_| Queue::default()).collect();
@@ -483,21 +481,6 @@ impl Connection {
             _ => encode_empty_reply(out, kind, id),
         }
     }
-}
-
-fn view(store: &Store, frame: &Frame<'_>, out: &mut Vec<u8>) {
-    let wanted = ViewMessage::decode(frame.body).expect("valid").position;
-    for (topic, queues) in &store.topics {
-        for (queue_id, queue) in (0..).zip(queues) {
-            for (offset, kept) in (0..).zip(&queue.messages) {
-                if position_of(queue_id, offset) == wanted {
-                    let stored = stored(topic, queue_id, offset, kept);
-                    return encode_view_reply(out, frame.header.request_id, &stored);
-                }
-            }
-        }
-    }
-    encode_failure(out, Kind::VIEW_MESSAGE, frame.header.request_id, Code::QUERY_NOT_FOUND, "no message there");
 }
 
 /// Two topics a page, so that paging is exercised.

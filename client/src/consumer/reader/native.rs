@@ -1,4 +1,4 @@
-//! A reader: one message queue as a consumer reaches it. Finds the broker, opens the queue on its connection, and does so
+//! One message queue over the native protocol. Finds the broker, opens the queue on its connection, and does so
 //! again after the connection was lost, the broker moved, or the topic was made anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,31 +14,14 @@ use crate::error::{Error, Result};
 use crate::link::Link;
 use crate::message::MessageQueue;
 
-/// How long a request may take, connecting included: RocketMQ's `mqClientApiTimeout`.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+use super::{ANSWER_TIMEOUT, Content, PullSize, Pulled};
 
 /// What a pull may take beyond the time that the broker was asked to wait.
 const PULL_TIMEOUT_EXTRA: Duration = Duration::from_secs(10);
 
-/// The answer to a pull.
-pub(super) struct Pulled {
-    pub(super) code: Code,
-    pub(super) next_offset: QueueOffset,
-    /// Records as they lie in the log.
-    pub(super) records: Bytes,
-}
-
-/// How much one pull asks for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct PullSize {
-    pub(super) messages_max: u32,
-    pub(super) bytes_max: u32,
-    pub(super) wait: Duration,
-}
-
 /// See the module's text.
-pub(super) struct Reader {
-    pub(super) queue: MessageQueue,
+pub(super) struct Native {
+    queue: MessageQueue,
     cluster: Arc<Cluster>,
     open: Mutex<Option<Open>>,
 }
@@ -50,7 +33,7 @@ struct Open {
     handle: u32,
 }
 
-impl Reader {
+impl Native {
     pub(super) fn new(cluster: Arc<Cluster>, queue: MessageQueue) -> Self {
         Self { queue, cluster, open: Mutex::default() }
     }
@@ -65,7 +48,7 @@ impl Reader {
         let read = |event: Event<'_>| match event {
             Event::Pulled { code, reply, .. } => {
                 let records = Bytes::copy_from_slice(reply.record_bytes());
-                Some(Pulled { code, next_offset: reply.result.next_offset, records })
+                Some(Pulled { code, next_offset: reply.result.next_offset, content: Content::Records(records) })
             }
             _ => None,
         };
