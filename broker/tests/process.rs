@@ -10,6 +10,7 @@ use std::time::Duration;
 use ringmq_broker::server::Embedded;
 use ringmq_broker::server::config::Config;
 use ringmq_client::{OutgoingMessage, Producer, ProducerConfig, PullConsumer, PullConsumerConfig, Start};
+use ringmq_tls::{ClientStream, ClientTls, Trust};
 
 const MESSAGE_COUNT: usize = 500;
 
@@ -109,6 +110,88 @@ async fn received(name_servers: &str, count: usize) -> BTreeSet<String> {
 
 fn expected(rounds: usize) -> BTreeSet<String> {
     (0..rounds).flat_map(|round| (0..MESSAGE_COUNT).map(move |number| format!("{round}-{number}"))).collect()
+}
+
+/// How one of its clients would trust the broker's own certificate.
+fn trusting(data: &Path) -> ClientTls {
+    ClientTls { trust: Trust::Named(data.join("tls/self-signed.crt")), identity: None }
+}
+
+/// Whether a shard answers on this connection, which is put into TLS.
+fn is_served_by_tls(stream: TcpStream, tls: &ClientTls) -> bool {
+    let config = tls.config().expect("a certificate");
+    block_on(async {
+        stream.set_nonblocking(true).expect("sets");
+        let stream = tokio::net::TcpStream::from_std(stream).expect("a socket");
+        let Ok(mut stream) = ClientStream::new(stream, "127.0.0.1:1", Some(config)).await else { return false };
+        let mut answer = Vec::new();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("writes");
+        while stream.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {}
+        answer.starts_with(b"HTTP/1.1 ")
+    })
+}
+
+#[test]
+fn who_comes_without_tls_where_it_is_enforced_costs_one_line_and_who_comes_with_it_is_served() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for data_plane in ["ring", "glommio"] {
+        let mut child =
+            broker(directory.path(), &["--tls-mode", "enforcing", "--data-plane", data_plane]).spawn().expect("starts");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.as_mut().expect("piped")).read_line(&mut ready).expect("a line");
+        let mut process = Process { child, ready };
+        for _ in 0..3 {
+            assert!(!is_served(process.connect()));
+        }
+        assert!(is_served_by_tls(process.connect(), &trusting(directory.path())));
+        assert_eq!(process.signal(rustix::process::Signal::TERM), Some(0));
+        let mut said = String::new();
+        process.child.stderr.as_mut().expect("piped").read_to_string(&mut said).expect("text");
+        assert_eq!(said.lines().filter(|line| line.contains("without TLS was refused")).count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn certificate_that_changes_is_shown_to_the_next_client_without_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (data, other) = (directory.path().join("data"), directory.path().join("other"));
+    let process = Process::start(&data, &[]);
+    assert!(is_served(process.connect()) && is_served_by_tls(process.connect(), &trusting(&data)));
+    drop(Process::start(&other, &[]));
+    // Another broker's certificate: the same name, another key.
+    std::fs::rename(other.join("tls/self-signed.pem"), data.join("tls/self-signed.pem")).expect("renames");
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while !is_served_by_tls(process.connect(), &trusting(&other)) {
+        assert!(std::time::Instant::now() < deadline, "the new certificate is in use within seconds");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!is_served_by_tls(process.connect(), &trusting(&data)), "the old one is not");
+}
+
+#[test]
+fn broker_registers_by_tls_with_a_name_server_that_enforces_it() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut tls = ringmq_tls::Settings::default();
+    tls.set("tls.server.mode", "enforcing").expect("a mode");
+    let tls_home = Some(directory.path().join("namesrv"));
+    let listen = ([127, 0, 0, 1], 0).into();
+    let config = ringmq_namesrv::Config { listen, tls, tls_home, ..ringmq_namesrv::Config::default() };
+    let name_server = ringmq_namesrv::spawn_thread(config).expect("a name server");
+    let mut config = Config {
+        data: directory.path().join("broker"),
+        namesrv: vec![name_server.addr.to_string()],
+        listen,
+        segment_size_bytes: 4 << 20,
+        ..Config::default()
+    };
+    let trust = directory.path().join("namesrv/self-signed.crt").display().to_string();
+    for (name, value) in [("tls.enable", "true"), ("tls.client.trustCertPath", &trust)] {
+        config.tls.set(name, value).expect("understood");
+    }
+    let broker = Embedded::start(&config).expect("starts");
+    let stats = name_server.stats();
+    assert!(stats.requests >= 1 && stats.tls == 1 && stats.closed_plain == 0, "{stats:?}");
+    broker.stop();
 }
 
 #[test]

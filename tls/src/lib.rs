@@ -1,4 +1,5 @@
-//! TLS of RingMQ's servers and clients, without a socket, a thread or a clock of its own.
+//! TLS of RingMQ's servers and clients, without a socket, a thread or a clock of its own (but for `ClientStream`, which is
+//! tokio's).
 //!
 //! [`settings`] are RocketMQ's (`tls.server.mode` and its siblings). From them come a [`ServerTls`], which holds what a server
 //! shows and asks for and reads changed files again, and a [`ClientTls`], which says whom a client trusts. A [`Session`] is one
@@ -17,6 +18,8 @@ mod self_signed;
 mod server;
 mod session;
 pub mod settings;
+#[cfg(feature = "tokio")]
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +29,8 @@ pub use seldom::Seldom;
 pub use server::{Reload, ServerTls};
 pub use session::{ClientSession, Progress, ServerSession, Session};
 pub use settings::{ClientAuth, Identity, Mode, Settings};
+#[cfg(feature = "tokio")]
+pub use stream::ClientStream;
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@
 //! What is not whole yet is *kept*, and whoever receives puts it before what comes next; a session that has nothing kept
 //! holds no buffer. Records are decrypted where they lie.
 
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -59,11 +60,17 @@ impl Side for UnbufferedClientConnection {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Session<S> {
     side: S,
     kept: Vec<u8>,
     progress: Progress,
+}
+
+impl<S> fmt::Debug for Session<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept_bytes = self.kept.len();
+        f.debug_struct("Session").field("progress", &self.progress).field("kept_bytes", &kept_bytes).finish_non_exhaustive()
+    }
 }
 
 /// A server's.

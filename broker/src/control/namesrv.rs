@@ -22,7 +22,7 @@ use ringmq_proto::remoting::route::{self, GetRoute, TopicRoute};
 use ringmq_proto::remoting::{
     ExtHeader, Header, SerializeType, encode_frame, lenient, request_code as code, split_frame,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ringmq_tls::{ClientStream, ClientTls};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
@@ -74,12 +74,13 @@ impl Report {
 pub async fn keep_registered(
     identity: Arc<Identity>,
     server: String,
+    tls: Option<ClientTls>,
     mut table: watch::Receiver<Option<Arc<Table>>>,
     report: Report,
 ) {
     let mut complained = false;
     loop {
-        let ended_by = serve_connection(&identity, &server, &mut table, &report).await;
+        let ended_by = serve_connection(&identity, &server, tls.as_ref(), &mut table, &report).await;
         report.tell(None);
         match ended_by {
             Ok(()) => return,
@@ -106,11 +107,15 @@ async fn ended(mut table: watch::Receiver<Option<Arc<Table>>>) {
 async fn serve_connection(
     identity: &Identity,
     server: &str,
+    tls: Option<&ClientTls>,
     table: &mut watch::Receiver<Option<Arc<Table>>>,
     report: &Report,
 ) -> io::Result<()> {
     let stream = in_time(TcpStream::connect(server)).await?;
     stream.set_nodelay(true)?;
+    // Read anew for each connection: changed certificates need no restart.
+    let tls = tls.map(ClientTls::config).transpose()?;
+    let stream = in_time(ClientStream::new(stream, server, tls)).await?;
     let mut connection = Connection { identity, stream, opaque: 0, buffer: Vec::new(), told: None };
     let mut first = true;
     loop {
@@ -152,7 +157,7 @@ struct Reply {
 
 struct Connection<'a> {
     identity: &'a Identity,
-    stream: TcpStream,
+    stream: ClientStream,
     opaque: i32,
     buffer: Vec<u8>,
     told: Option<Told>,

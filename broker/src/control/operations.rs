@@ -9,7 +9,7 @@ use std::time::Duration;
 use std::{io, thread};
 
 use ringmq_proto::remoting::registration::DataVersion;
-use ringmq_tls::ServerTls;
+use ringmq_tls::{ClientTls, ServerTls};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -49,6 +49,8 @@ pub struct OperationsPlan {
     pub identities: Vec<Identity>,
     /// Name servers, `host:port`.
     pub name_servers: Vec<String>,
+    /// How name servers are spoken to; none: without TLS.
+    pub name_server_tls: Option<ClientTls>,
     /// The operations port, bound.
     pub listener: Option<TcpListener>,
     /// What is shown to clients of TLS, to be read again when it changes.
@@ -321,7 +323,8 @@ impl Thread {
         for (index, server) in self.plan.name_servers.iter().enumerate() {
             let (identity, table) = (Arc::clone(&identity), self.tables[shard].subscribe());
             let report = Report { shard, server: index, to: self.told.clone() };
-            self.tasks.spawn(keep_registered(identity, server.clone(), table, report));
+            let (server, tls) = (server.clone(), self.plan.name_server_tls.clone());
+            self.tasks.spawn(keep_registered(identity, server, tls, table, report));
         }
     }
 

@@ -70,7 +70,14 @@ fn notice(topic: &str, version: u64) -> TopicNotice {
 
 fn plan(names: &[&str], name_servers: Vec<String>) -> OperationsPlan {
     let identities = names.iter().map(|name| identity(name)).collect();
-    OperationsPlan { identities, name_servers, listener: None, tls: None, exit_on_failed_shard: false }
+    OperationsPlan {
+        identities,
+        name_servers,
+        name_server_tls: None,
+        listener: None,
+        tls: None,
+        exit_on_failed_shard: false,
+    }
 }
 
 /// Stops as the process does: each shard, asked to, ends.

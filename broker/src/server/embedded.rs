@@ -7,7 +7,7 @@ use std::sync::mpsc::RecvError;
 use std::time::Duration;
 
 use ringmq_proto::message::Host;
-use ringmq_tls::ServerTls;
+use ringmq_tls::{ClientTls, ServerTls};
 
 use super::config::{Config, DataPlane, Flush};
 use super::error::StartError;
@@ -68,6 +68,8 @@ impl Embedded {
         let operations_listener = config.ops.map(listen).transpose()?;
         let operations_address = local_address(operations_listener.as_ref())?;
         let shard_count = machine::shard_count(config)?;
+        let name_server_tls = config.tls.outgoing()?;
+        name_server_tls.as_ref().map(ClientTls::config).transpose()?;
         let tls = ServerTls::open(&config.tls, Some(&config.tls_home()), &tls_names(config))?;
         let mut shards = Vec::new();
         let mut plans = Vec::new();
@@ -85,6 +87,7 @@ impl Embedded {
         let plan = OperationsPlan {
             identities: shards.iter().map(|shard| identity(config, shard, shard_count)).collect(),
             name_servers: config.namesrv.clone(),
+            name_server_tls,
             tls,
             listener: operations_listener,
             exit_on_failed_shard: config.exit_on_failed_shard,
