@@ -9,6 +9,7 @@ use ringmq_broker::net::driver::Ended;
 use ringmq_broker::server::settings::Settings;
 use ringmq_broker::server::{Embedded, check, logging};
 use ringmq_proto::build_info;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -175,16 +176,19 @@ fn serve(flags: &Serve) -> Result<ExitCode, String> {
     if let Some(operations) = embedded.operations_address() {
         ready += &format!(" ops={operations}");
     }
+    // Who has read the line may ask for the end at once.
+    let mut asked =
+        signals.block_on(async { Asked::listen() }).map_err(|error| format!("signals cannot be heard: {error}"))?;
     println!("{ready}");
     std::io::stdout().flush().map_err(|error| format!("standard output is closed: {error}"))?;
     let stopper = embedded.stopper();
     std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            signals.block_on(first_signal());
+            signals.block_on(asked.next());
             tracing::info!("stopping");
             stopper.stop();
-            signals.block_on(first_signal());
+            signals.block_on(asked.next());
             tracing::warn!("asked twice: leaving at once");
             std::process::exit(1);
         })
@@ -194,15 +198,21 @@ fn serve(flags: &Serve) -> Result<ExitCode, String> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn first_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be heard: stop this process with SIGKILL");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Requests to end: SIGTERM and SIGINT.
+struct Asked {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
