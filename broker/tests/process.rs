@@ -123,11 +123,14 @@ fn is_served_by_tls(stream: TcpStream, tls: &ClientTls) -> bool {
     block_on(async {
         stream.set_nonblocking(true).expect("sets");
         let stream = tokio::net::TcpStream::from_std(stream).expect("a socket");
-        let Ok(mut stream) = ClientStream::new(stream, "127.0.0.1:1", Some(config)).await else { return false };
-        let mut answer = Vec::new();
-        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("writes");
-        while stream.read_buf(&mut answer).await.is_ok_and(|count| count > 0) {}
-        answer.starts_with(b"HTTP/1.1 ")
+        let answered = async {
+            let mut stream = ClientStream::new(stream, "127.0.0.1:1", Some(config)).await?;
+            let mut answer = Vec::new();
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await?;
+            while stream.read_buf(&mut answer).await? > 0 {}
+            Ok::<_, std::io::Error>(answer.starts_with(b"HTTP/1.1 "))
+        };
+        tokio::time::timeout(Duration::from_secs(10), answered).await.expect("in time").unwrap_or(false)
     })
 }
 

@@ -69,7 +69,10 @@ pub struct Session<S> {
 impl<S> fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept_bytes = self.kept.len();
-        f.debug_struct("Session").field("progress", &self.progress).field("kept_bytes", &kept_bytes).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("progress", &self.progress)
+            .field("kept_bytes", &kept_bytes)
+            .finish_non_exhaustive()
     }
 }
 
