@@ -119,6 +119,7 @@ impl World {
         let bit = u8::try_from(self.rng.below(8)).unwrap_or(0);
         self.say(|| format!("bit {bit} of byte {byte} flips in {}", file.path()));
         self.machine.disk.flip(file, byte, bit);
+        self.ledger.derived_damaged = true;
         self.ledger.index_damaged |= file.directory() == Directory::Index;
         self.tally.flips += 1;
     }

@@ -78,6 +78,8 @@ pub(super) struct Ledger {
     pub damaged_commits: Vec<LogPosition>,
     /// A file of the queue index was damaged at rest: reads through it may be refused until it is made anew.
     pub index_damaged: bool,
+    /// A file that is only derived was damaged at rest, at any time.
+    pub derived_damaged: bool,
     /// Operations of the disk may fail now: reads may be refused.
     pub faulty: bool,
     /// The first thing that is wrong and that the judge cannot see.
@@ -107,6 +109,7 @@ impl Ledger {
             damaged: false,
             damaged_commits: Vec::new(),
             index_damaged: false,
+            derived_damaged: false,
             faulty: false,
             wrong: None,
         }
