@@ -157,6 +157,15 @@ pub fn commits(disk: &SimDisk, log_id: u128) -> Vec<Commit> {
 /// A message that a record holds: queue offset, store time in ms, body.
 pub type Message<'a> = (u64, u64, &'a [u8]);
 
+/// Where a message or batch record says that it lies.
+pub fn position_said(record: &RecordView<'_>) -> Option<LogPosition> {
+    match record.header.kind {
+        RecordKind::MESSAGE => Some(StoredMessage::decode(record.payload).ok()?.parts.position),
+        RecordKind::BATCH => Some(Batch::decode(record.payload).ok()?.head.position),
+        _ => None,
+    }
+}
+
 /// Visits the messages of a message or batch record; nothing for other kinds.
 ///
 /// # Errors

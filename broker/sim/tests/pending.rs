@@ -34,7 +34,7 @@ fn read(bench: &mut Bench, entry: &Pending) -> Vec<u8> {
         match bench.store.pending_message(entry) {
             PendingRead::Found(bytes) => return StoredMessage::decode(&bytes).expect("sound").parts.body.to_vec(),
             PendingRead::NotYet => bench.settle(),
-            PendingRead::Damaged(why) => panic!("{why}"),
+            PendingRead::Damaged(why) | PendingRead::Failed(why) => panic!("{why}"),
         }
     }
     panic!("it is never loaded");

@@ -292,6 +292,7 @@ impl Shard {
         let message = match self.store.pending_message(entry) {
             PendingRead::Found(message) => message,
             PendingRead::NotYet => return Step::NotYet,
+            PendingRead::Failed(_) => return Step::Refused,
             // Counted by the store, and left alone from now on.
             PendingRead::Damaged(_) => return Step::Done(0),
         };

@@ -135,6 +135,9 @@ impl Shard {
         let message = match self.store.pending_message(entry) {
             PendingRead::Found(message) => message,
             PendingRead::Damaged(_) => return Err(DAMAGED),
+            PendingRead::Failed(why) => {
+                return Err(Rejection::because(Code::SYSTEM_ERROR, format!("{why}: end it again")));
+            }
             PendingRead::NotYet => return Ok(None),
         };
         let real = RealMessage::read(&message).ok_or(DAMAGED)?;

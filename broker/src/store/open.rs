@@ -125,6 +125,8 @@ struct Found {
     snapshot_files: Vec<u64>,
     /// The walk began with all state there was: at a snapshot, or at the very beginning of the log.
     knew_all: bool,
+    /// Trimmed segments before a gap, which the walk has passed over.
+    passed_over: Vec<LogPosition>,
 }
 
 impl Store {
@@ -148,11 +150,7 @@ impl Store {
         let superblock = Superblock::read(disk)?.ok_or(OpenError::Damaged { what: "the superblock" })?;
         check_identity(&identity, &superblock, &options)?;
         let starts = segment_starts(disk, superblock.segment_size_bytes)?;
-        let found = match find(disk, &options, &superblock, &starts, true)? {
-            Some(found) => found,
-            // A derived file tells of log that is not there (an asynchronous flush was lost): do without all of them.
-            None => find(disk, &options, &superblock, &starts, false)?.expect("nothing derived is used"),
-        };
+        let (found, starts) = find_behind_gap(disk, &options, &superblock, starts)?;
         Self::begin(disk, options, identity, superblock, starts, found, created, now)
     }
 
@@ -167,7 +165,7 @@ impl Store {
         created: bool,
         now: Now,
     ) -> Result<(Self, RecoveryReport), OpenError> {
-        let Found { walked, mut replay, snapshot_from, snapshot_files, knew_all } = found;
+        let Found { walked, mut replay, snapshot_from, snapshot_files, knew_all, passed_over } = found;
         let end = walked.end;
         flush_tail(disk, &walked, &starts, superblock.segment_size_bytes)?;
         quarantine(disk, &walked, &superblock, &starts)?;
@@ -208,6 +206,9 @@ impl Store {
         }
         if !walked.damaged.is_empty() {
             replay.state.skip_ids(IDS_SKIPPED_AFTER_DAMAGE);
+        }
+        for start in passed_over {
+            disk.execute(DiskOpKind::Remove { file: FileName::Segment(start) })?;
         }
         let segments = open_segments(disk, &walked, &starts, &replay, superblock.segment_size_bytes)?;
         let constants = LogConstants {
@@ -435,6 +436,42 @@ fn segment_starts<D: Disk>(disk: &mut D, segment_size_bytes: u64) -> Result<Vec<
     Ok(starts)
 }
 
+/// Trimmed segments go one by one, and on a failing disk, or through a power cut, a later one may be gone before an earlier one:
+/// what is left before the gap is of no use, and must not end the log. Gives what was found, and the segments that count.
+fn find_behind_gap<D: Disk>(
+    disk: &mut D,
+    options: &StoreOptions,
+    superblock: &Superblock,
+    starts: Vec<LogPosition>,
+) -> Result<(Found, Vec<LogPosition>), OpenError> {
+    let follows = |pair: &[LogPosition]| pair[1].since(pair[0]) == superblock.segment_size_bytes;
+    let gap = starts.windows(2).rposition(|pair| !follows(pair)).map(|last| last + 1);
+    if let Some(gap) = gap {
+        match find_in(disk, options, superblock, &starts[gap..]) {
+            Err(OpenError::Disk(error)) => return Err(error.into()),
+            Ok(found) if found.replay.state.trim() >= starts[gap] => {
+                return Ok((Found { passed_over: starts[..gap].to_vec(), ..found }, starts[gap..].to_vec()));
+            }
+            // Nothing says that what is missing was given up: it is damage.
+            _ => {}
+        }
+    }
+    Ok((find_in(disk, options, superblock, &starts)?, starts))
+}
+
+fn find_in<D: Disk>(
+    disk: &mut D,
+    options: &StoreOptions,
+    superblock: &Superblock,
+    starts: &[LogPosition],
+) -> Result<Found, OpenError> {
+    match find(disk, options, superblock, starts, true)? {
+        Some(found) => Ok(found),
+        // A derived file tells of log that is not there (an asynchronous flush was lost): do without all of them.
+        None => Ok(find(disk, options, superblock, starts, false)?.expect("nothing derived is used")),
+    }
+}
+
 /// Reads derived files and walks the log. `None`: a derived file tells of log that is not there.
 fn find<D: Disk>(
     disk: &mut D,
@@ -498,7 +535,7 @@ fn find<D: Disk>(
     let missed = replay.keys_missed && !knew_topics;
     let holds = |position, epoch| epoch_holds(&walked.epochs, position, epoch);
     replay.keys.begin(walked.from, walked.end, missed, &holds);
-    Ok(Some(Found { walked, replay, snapshot_from, snapshot_files, knew_all }))
+    Ok(Some(Found { walked, replay, snapshot_from, snapshot_files, knew_all, passed_over: Vec::new() }))
 }
 
 /// Whether `position` was written in `epoch`, as far as the table tells.

@@ -195,6 +195,8 @@ impl Step {
 pub(super) enum Bytes {
     Ready,
     NotYet,
+    /// The disk did not read there: it may another time.
+    Failed(String),
     Damaged(String),
 }
 
@@ -402,7 +404,7 @@ impl Store {
             match self.give_record(entries, index, &mut held, sink) {
                 Bytes::Ready => given.add(entry),
                 Bytes::NotYet => return Step::instead(given, || ReadOutcome::NotYet),
-                Bytes::Damaged(why) => {
+                Bytes::Failed(why) | Bytes::Damaged(why) => {
                     return Step::instead(given, || {
                         if mutant::active(Mutant::DamageReportedAbsent) {
                             return ReadOutcome::Moved { next_offset: entry.next_offset() };
@@ -559,7 +561,7 @@ impl Store {
     fn missed(&mut self, miss: Miss) -> Bytes {
         match miss {
             Miss::NotYet => Bytes::NotYet,
-            Miss::Failed(error) => Bytes::Damaged(format!("the log cannot be read ({error})")),
+            Miss::Failed(error) => Bytes::Failed(format!("the log cannot be read ({error})")),
             Miss::Damaged(why) => Bytes::Damaged(why),
         }
     }
@@ -687,7 +689,7 @@ impl Store {
     /// The whole commit that starts at `start`, checked; nothing when none does.
     pub(super) fn raw_commit(&mut self, start: LogPosition) -> Result<Option<Vec<u8>>, ViewOutcome> {
         let outcome = |bytes: Bytes| match bytes {
-            Bytes::Damaged(why) => ViewOutcome::Damaged(why),
+            Bytes::Failed(why) | Bytes::Damaged(why) => ViewOutcome::Damaged(why),
             _ => ViewOutcome::NotYet,
         };
         let mut bytes = Vec::new();
@@ -714,7 +716,7 @@ impl Store {
         let (start, commit) = match self.commit_of(position) {
             Ok(Some(found)) => found,
             Ok(None) => return ViewOutcome::NotFound,
-            Err(Bytes::Damaged(why)) => return ViewOutcome::Damaged(why),
+            Err(Bytes::Failed(why) | Bytes::Damaged(why)) => return ViewOutcome::Damaged(why),
             Err(_) => return ViewOutcome::NotYet,
         };
         let mut at = start.plus(COMMIT_HEADER_SIZE_BYTES as u64);

@@ -99,7 +99,7 @@ impl History {
                 PendingRead::Found(bytes) => {
                     return Some(StoredMessage::decode(&bytes).expect("sound").parts.body.to_vec());
                 }
-                PendingRead::Damaged(_) => return None,
+                PendingRead::Damaged(_) | PendingRead::Failed(_) => return None,
                 PendingRead::NotYet => {
                     self.rig.turn();
                     let _loaded = self.rig.complete().expect("no fault is armed");

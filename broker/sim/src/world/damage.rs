@@ -96,11 +96,12 @@ impl World {
             .filter(|commit| commit.position < end && commit.position.plus(commit.length) > first.position)
             .cloned()
             .collect();
-        // Nothing but targets may be hit, whole or in part.
+        // Nothing but targets may be hit, whole or in part: they lie side by side.
         let covered: u64 = hit.iter().map(|commit| commit.length).sum();
+        let is_whole = hit.last().is_some_and(|last| last.position.plus(last.length).since(first.position) == covered);
         let is_lost = hit.iter().any(|commit| commit.position == lost.position);
         let place = first.position.since(first.segment);
-        (!is_lost && covered >= lost.length && place + lost.length <= size_bytes).then_some((
+        (!is_lost && is_whole && covered >= lost.length && place + lost.length <= size_bytes).then_some((
             FileName::Segment(first.segment),
             place,
             hit,

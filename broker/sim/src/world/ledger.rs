@@ -50,6 +50,8 @@ pub(super) struct Queue {
     pub store_times: BTreeMap<u64, u64>,
     /// Where acknowledged messages lie in the log, by offset.
     pub positions: BTreeMap<u64, u64>,
+    /// Where records lie that readers saw, by the offset of their first message that they saw.
+    pub seen_positions: BTreeMap<u64, u64>,
 }
 
 /// The books of one history.
@@ -151,6 +153,7 @@ impl Ledger {
             known_end: 0,
             store_times: BTreeMap::new(),
             positions: BTreeMap::new(),
+            seen_positions: BTreeMap::new(),
         });
         self.by_id.insert(id, index);
         index
@@ -219,16 +222,29 @@ impl Ledger {
     /// message that is retained, and what is not retained is owed no more.
     pub(super) fn trimmed(&mut self, queue: QueueIndex, min_offset: u64, log_start: LogPosition) {
         let books = self.queue(queue);
-        let first_retained = books.positions.iter().find(|(_, position)| **position >= log_start.get());
+        // A start that has not seen the damage any more takes what was damaged at the beginning of a queue for trimmed.
+        let is_owed = |offset: u64| !self.excused.contains_key(&(books.id, offset));
+        let first_retained =
+            books.positions.iter().find(|(offset, position)| **position >= log_start.get() && is_owed(**offset));
         let first_retained = first_retained.map_or(books.known_end, |(offset, _)| *offset);
         if !books.deleted && min_offset > first_retained && min_offset <= books.known_end {
             let text = format!("{queue:?} begins at {min_offset}, and offset {first_retained} is retained");
             return self.wrong(|| text);
         }
-        // Behind damage the broker may not know where a queue begins, and says less.
-        let took_something = books.positions.values().any(|position| *position < log_start.get());
-        let by_position = if self.damaged && took_something { first_retained } else { 0 };
+        let by_position = self.first_by_position(queue, log_start);
         self.judge.trimmed(queue, min_offset.max(by_position));
+    }
+
+    /// Behind damage the broker may not know where a queue begins, and says less: what positions say of it, 0 if nothing.
+    pub(super) fn first_by_position(&self, queue: QueueIndex, log_start: LogPosition) -> u64 {
+        let books = self.queue(queue);
+        let positions = || books.positions.iter().chain(&books.seen_positions);
+        let is_retained = |position: &u64| *position >= log_start.get();
+        if !self.damaged || positions().all(|(_, position)| is_retained(position)) {
+            return 0;
+        }
+        let retained = positions().filter(|(_, position)| is_retained(position)).map(|(offset, _)| *offset);
+        retained.min().unwrap_or(books.known_end)
     }
 
     /// A commit was damaged at rest. Its messages may be refused from now on, and are never to be taken for absent.
@@ -341,6 +357,7 @@ impl Ledger {
         let queue = self.queue_mut(index);
         queue.known_end = queue.known_end.min(kept);
         queue.positions.retain(|offset, _| *offset < kept);
+        queue.seen_positions.retain(|offset, _| *offset < kept);
         queue.store_times.retain(|offset, _| *offset < kept);
     }
 

@@ -45,7 +45,7 @@ pub(super) use extract::UnknownTopic;
 pub use extract::{Keyed, MESSAGE_KEY_COUNT_MAX};
 pub use hash::KeyKind;
 pub use query::{KeyQuery, QueryOutcome};
-pub use rescan::{RESCAN_PACE_NS, RESCAN_RUN_BYTES, RESCAN_SLICE_BYTES};
+pub use rescan::{RESCAN_PACE_NS, RESCAN_RETRY_NS, RESCAN_RUN_BYTES, RESCAN_SLICE_BYTES};
 pub use table::KEY_SLOT_SIZE_BYTES;
 
 /// What the key index may take.

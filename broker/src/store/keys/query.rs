@@ -219,7 +219,7 @@ impl Store {
                 Some(Ok(view)) => self.view_record(position, at, view),
                 _ => ViewOutcome::NotFound,
             },
-            Err(Bytes::Damaged(why)) => ViewOutcome::Damaged(why),
+            Err(Bytes::Failed(why) | Bytes::Damaged(why)) => ViewOutcome::Damaged(why),
             Err(_) => ViewOutcome::NotYet,
         };
         self.scratch.record = record;

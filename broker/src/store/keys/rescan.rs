@@ -2,8 +2,9 @@
 //!
 //! One slice at a time ([`RESCAN_SLICE_BYTES`], every [`RESCAN_PACE_NS`]: at most about 64 MB/s of reads, below those that
 //! clients wait for), through the shard's block cache. What was found becomes a run when there is enough of it, and the
-//! gap is shorter by that; a crash loses at most the last of them. What the log itself has lost is passed over: its
-//! messages cannot be read anyhow, so nothing is missed. A commit whose header cannot be read costs the entries of all
+//! gap is shorter by that; a crash loses at most the last of them. Where the disk fails to read, the scan waits and tries again
+//! ([`RESCAN_RETRY_NS`]): a run must not say that nothing is there. What the log itself has lost is passed over: its messages
+//! cannot be read anyhow, so nothing is missed. A commit whose header cannot be read costs the entries of all
 //! its records; its place is found by looking at each aligned place for the next header of this log, and of the epoch
 //! that this part of the log was written in: what an older incarnation left in the dead end of a segment is not taken.
 
@@ -23,6 +24,9 @@ pub const RESCAN_SLICE_BYTES: u64 = 256 << 10;
 
 /// Time between two slices, in nanoseconds.
 pub const RESCAN_PACE_NS: u64 = 4_000_000;
+
+/// Time until a place that the disk failed to read is tried again, in nanoseconds.
+pub const RESCAN_RETRY_NS: u64 = 1_000_000_000;
 
 /// Log bytes after which what was found is written, however little it is: a crash costs no more.
 pub const RESCAN_RUN_BYTES: u64 = 1 << 30;
@@ -44,6 +48,8 @@ pub(super) struct Rescan {
 enum Step {
     On,
     NotYet,
+    /// The disk fails: later.
+    Failed,
 }
 
 impl KeyIndex {
@@ -92,16 +98,22 @@ impl Store {
         }
         let mut rescan = self.keys.take_rescan()?;
         let slice_end = rescan.at.plus(RESCAN_SLICE_BYTES);
+        let mut pace_ns = RESCAN_PACE_NS;
         for _ in 0..PROBES_MAX {
             if self.keys.is_ready(&rescan) || rescan.at >= slice_end {
                 break;
             }
-            if let Step::NotYet = self.rescan_step(&mut rescan) {
-                break;
+            match self.rescan_step(&mut rescan) {
+                Step::On => {}
+                Step::NotYet => break,
+                Step::Failed => {
+                    pace_ns = RESCAN_RETRY_NS;
+                    break;
+                }
             }
         }
         self.keys.give_rescan(rescan, self.commits.epochs());
-        Some(now.boot_ns + RESCAN_PACE_NS)
+        Some(now.boot_ns + pace_ns)
     }
 
     fn rescan_step(&mut self, rescan: &mut Rescan) -> Step {
@@ -122,6 +134,10 @@ impl Store {
             }
             Ok(None) => at.plus(self.commits.constants().alignment_bytes as u64),
             Err(Bytes::NotYet) => return Step::NotYet,
+            Err(Bytes::Failed(_)) => {
+                self.metrics.background_failures += 1;
+                return Step::Failed;
+            }
             Err(_) => {
                 self.metrics.background_failures += 1;
                 let block = SEGMENT_BLOCK_SIZE_BYTES as u64;

@@ -55,7 +55,7 @@ impl Store {
             return Ok(Paid::NotYet);
         }
         match self.read_pending(&entry, Grain::Large) {
-            PendingRead::NotYet => Ok(Paid::NotYet),
+            PendingRead::NotYet | PendingRead::Failed(_) => Ok(Paid::NotYet),
             // Its bytes are gone with the segment: that is what is left to say of it, and it was reported.
             PendingRead::Damaged(_) => self.lose(&entry),
             PendingRead::Found(message) => self.copy_pending(now, &entry, &message),

@@ -13,6 +13,8 @@ pub enum PendingRead {
     Found(Vec<u8>),
     /// Blocks are being loaded.
     NotYet,
+    /// The disk did not read them: they may be read another time.
+    Failed(String),
     /// It was promised and cannot be read. It is left alone until the next start.
     Damaged(String),
 }
@@ -62,6 +64,7 @@ impl Store {
                 format!("the pending message at {} does not match its checksum", entry.position)
             }
             Bytes::NotYet => return PendingRead::NotYet,
+            Bytes::Failed(why) => return PendingRead::Failed(why),
             Bytes::Damaged(why) => why,
         };
         if self.state.pending.note_unreadable(entry.origin) {

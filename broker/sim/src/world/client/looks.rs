@@ -78,6 +78,7 @@ impl Operation for Find {
         let (Self { queue, search }, ledger) = (*self, &mut *told.ledger);
         if let Some(offset) = offset_of(reply)? {
             let min = told.store.queue(ledger.queue(queue).id).map_or(u64::MAX, |queue| queue.min_offset.get());
+            let min = min.max(ledger.first_by_position(queue, told.store.log_start()));
             ledger.searched(queue, search, offset, min);
         }
         Ok(())

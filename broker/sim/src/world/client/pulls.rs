@@ -1,7 +1,7 @@
 //! Pulls: what a reader gets goes to the judge, message by message; a refusal must have its reason.
 
 use super::{Client, Operation, Told};
-use crate::log::messages;
+use crate::log::{messages, position_said};
 use crate::world::ledger::Ledger;
 use ringmq_checker::{Polled, QueueIndex};
 use ringmq_proto::code::Code;
@@ -83,7 +83,11 @@ impl Operation for Pull {
             if record.header.queue_id != id {
                 return Err(format!("a record of {:?} in a pull of {id:?}", record.header.queue_id));
             }
+            let mut position = position_said(&record);
             messages(&record, |(offset, store_time_ms, body)| {
+                if let Some(position) = position.take() {
+                    ledger.queue_mut(queue).seen_positions.insert(offset, position.get());
+                }
                 if offset >= from {
                     let message = Polled { offset, content: ledger.content(body) };
                     ledger.saw(queue, &message, store_time_ms);
