@@ -83,6 +83,16 @@ pub enum Mutant {
     HalfCommittedTwice,
     /// A snapshot does not say what is pending.
     SnapshotForgetsPending,
+    /// A start takes what an old snapshot says of pending messages for true, although their ends were trimmed.
+    SettledComesBack,
+    /// The end of a transaction is answered before it is durable.
+    EndAnsweredEarly,
+    /// A half that was asked about too often is delivered instead of given up.
+    GivenUpHalfDelivered,
+    /// A recalled message is said to be forgotten, and is delivered.
+    RecallForgotten,
+    /// A message that is sent back is said to come again, and does not.
+    SentBackForgotten,
 }
 
 impl Mutant {
@@ -126,6 +136,11 @@ impl Mutant {
         Self::TimerDeliveredEarly,
         Self::HalfCommittedTwice,
         Self::SnapshotForgetsPending,
+        Self::SettledComesBack,
+        Self::EndAnsweredEarly,
+        Self::GivenUpHalfDelivered,
+        Self::RecallForgotten,
+        Self::SentBackForgotten,
     ];
 }
 

@@ -5,6 +5,7 @@
 
 use super::Shard;
 use super::request::Rejection;
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::AckMode;
 use crate::store::pending::{PendingKind, SettledBy};
@@ -71,6 +72,9 @@ impl Shard {
         // What is due may be on its way already: its sender must not be told that it is not.
         if !same || due_ms <= now.wall_ms {
             return Err(TOO_LATE);
+        }
+        if mutant::active(Mutant::RecallForgotten) {
+            return Ok(unique_key.into());
         }
         let appended = self.store.settle(entry.origin, SettledBy::Cancelled)?.ok_or(TOO_LATE)?;
         self.drafts[AckMode::Promised as usize].add(&appended);

@@ -6,6 +6,7 @@
 use super::Shard;
 use super::request::Rejection;
 use super::schedule::{Deferred, Taken, When};
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::{AckMode, NewMessage, ViewOutcome};
 use ringmq_proto::code::Code;
@@ -113,6 +114,9 @@ impl Shard {
         let level = if back.delay_level > 0 { back.delay_level } else { FIRST_LEVEL.saturating_add(attempts) };
         let count = self.settings.features.delay_levels.count();
         let level = u8::try_from(level).unwrap_or(count).clamp(1, count.max(1));
+        if mutant::active(Mutant::SentBackForgotten) {
+            return Ok(SentBack::Done);
+        }
         let number = self.changes.choose_queue(queue_count);
         let deferred = Deferred { topic: &topic, number, producer_group: "", message: again };
         Ok(match self.defer(now, AckMode::Promised, When::Level(level), &deferred)? {

@@ -10,6 +10,7 @@
 use super::Shard;
 use super::request::Rejection;
 use super::schedule::{GIVEN_UP_TOPIC, RealMessage, Step};
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::pending::{Pending, PendingKind, PendingRead, SettledBy};
 use crate::store::{AckMode, Appended, NewMessage};
@@ -175,6 +176,8 @@ impl Shard {
 
     fn give_up(&mut self, now: &Now, entry: &Pending, real: &RealMessage<'_>) -> Step {
         let Ok(Ok(queue)) = self.system_queue(now, GIVEN_UP_TOPIC, 0) else { return Step::Refused };
+        let delivered = mutant::active(Mutant::GivenUpHalfDelivered);
+        let queue = self.real_queue(real.topic, real.number).filter(|_| delivered).unwrap_or(queue);
         let message = (queue, &real.message);
         match self.store.settle_with_message(*now, entry.origin, SettledBy::GivenUp, message, false) {
             Ok(_) => Step::Done(entry.size_bytes as usize),

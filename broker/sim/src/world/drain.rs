@@ -11,6 +11,9 @@ use ringmq_proto::code::Code;
 /// Pulls of one queue in the final drain, at most: more than any history has messages.
 const PULLS_MAX: usize = 5_000;
 
+/// Steps until everything is due, at most: time passes by a second where nothing else happens.
+const DUE_STEPS_MAX: usize = 40_000;
+
 impl World {
     /// Reads everything back and compares.
     pub(super) fn drain(&mut self) {
@@ -24,6 +27,9 @@ impl World {
         self.settle();
         self.sends_come_back();
         self.settle();
+        if self.plan.remote_count > 0 {
+            self.let_everything_come_due();
+        }
         self.ledger.judge.begin_final_drain();
         let log_start = self.machine.store().map(Store::log_start);
         let auditor = self.clients.len();
@@ -39,6 +45,9 @@ impl World {
             }
         }
         self.settle();
+        if !self.is_wrong() {
+            self.ledger.judge_later();
+        }
         if !self.is_wrong() && self.quiesce() {
             if self.machine.store().map(Store::log_start) == log_start {
                 self.compare_with_the_log();
@@ -68,6 +77,33 @@ impl World {
                     self.ledger.wrong(|| format!("the disk is healthy, and sends answer {code:?}"))
                 }
                 _ => self.machine.pass(1_500_000_000),
+            }
+        }
+    }
+
+    /// Time passes until nothing is pending any more; then the topics are known that the broker has made for that.
+    fn let_everything_come_due(&mut self) {
+        let pending = |world: &Self| world.machine.store().map_or(0, |store| store.pending_counts().total());
+        for step in 0..DUE_STEPS_MAX {
+            if pending(self) == 0 || self.is_wrong() {
+                break;
+            }
+            if self.plan.clock_set_permille > 0 && step % 500 == 499 {
+                self.machine.now.wall_ms += 86_400_000;
+            }
+            if !self.step(false) {
+                break;
+            }
+        }
+        let left = pending(self);
+        if left > 0 {
+            self.ledger.wrong(|| format!("{left} messages stay pending"));
+        }
+        self.quiesce();
+        for topic in self.plan.topic_count..self.ledger.topics.len() {
+            let Some(store) = self.machine.store() else { return };
+            if store.state().topic(&self.ledger.topics[topic].name).is_some() {
+                self.ledger.topics[topic].existence = Existence::Present;
             }
         }
     }
@@ -103,6 +139,7 @@ impl World {
                 Code::SYSTEM_BUSY => {}
                 Code::PULL_NOT_FOUND if from == end.max => {
                     self.trimmed(queue, end.min);
+                    self.ledger.queue_mut(queue).drained_from = Some(end.min);
                     return self.ledger.judge.drained(queue, end.min, end.max);
                 }
                 _ => {

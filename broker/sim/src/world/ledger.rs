@@ -3,9 +3,15 @@
 //! The judge knows queues by a dense number. Here they get one when first seen, by their internal id, which must never be
 //! used again: a topic that is deleted and made anew has new queues.
 
+use super::later::Later;
+use super::plan::Plan;
 use ringmq_checker::{Content, Judge, MessageId, Outcome, Polled, QueueIndex, Rules, RunSeed};
 use ringmq_proto::ids::{LogPosition, QueueId};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Topics that the broker makes when it needs them, and whether messages come there once more.
+pub(super) const MADE_BY_THE_BROKER: [(&str, bool); 3] =
+    [("TRANS_CHECK_MAX_TIME_TOPIC", false), ("%RETRY%consumers", true), ("%DLQ%consumers", true)];
 
 /// Whether a topic exists, as far as answers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,10 @@ pub(super) struct Topic {
     pub existence: Existence,
     /// A change of it, or an opening that may create it, waits for its answer.
     pub changing: bool,
-    /// Openings that wait for their answers.
+    /// Openings, and requests that name it, that wait for their answers.
     pub opening: u32,
+    /// Messages come here once more, after a failed attempt to consume them.
+    pub redelivery: bool,
 }
 
 /// A queue of the history.
@@ -50,6 +58,8 @@ pub(super) struct Queue {
     pub store_times: BTreeMap<u64, u64>,
     /// Where acknowledged messages lie in the log, by offset.
     pub positions: BTreeMap<u64, u64>,
+    /// The first offset that the final drain found.
+    pub drained_from: Option<u64>,
     /// Where records lie that readers saw, by the offset of their first message that they saw.
     pub seen_positions: BTreeMap<u64, u64>,
 }
@@ -82,6 +92,12 @@ pub(super) struct Ledger {
     pub index_damaged: bool,
     /// A file that is only derived was damaged at rest, at any time.
     pub derived_damaged: bool,
+    /// Messages for later, and those that are sent back.
+    pub later: Later,
+    /// Messages for later that were accepted.
+    pub later_accepted: u64,
+    /// Ends of them, and messages sent back, that were acknowledged.
+    pub ends_accepted: u64,
     /// Operations of the disk may fail now: reads may be refused.
     pub faulty: bool,
     /// The first thing that is wrong and that the judge cannot see.
@@ -89,18 +105,24 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Empty books for a history of `topic_count` topics.
-    pub(super) fn new(run: RunSeed, topic_count: usize) -> Self {
-        let topic = |number| Topic {
-            name: format!("topic-{number}"),
+    /// Empty books: the topics of clients come first, those that the broker makes for what is for later follow.
+    pub(super) fn new(run: RunSeed, plan: &Plan) -> Self {
+        let topic = |name: String, redelivery| Topic {
+            name,
             existence: Existence::Absent,
             changing: false,
             opening: 0,
+            redelivery,
         };
+        let mut topics: Vec<Topic> =
+            (0..plan.topic_count).map(|number| topic(format!("topic-{number}"), false)).collect();
+        if plan.remote_count > 0 {
+            topics.extend(MADE_BY_THE_BROKER.map(|(name, redelivery)| topic(name.into(), redelivery)));
+        }
         Self {
             judge: Judge::new(Rules::default()),
             run,
-            topics: (0..topic_count).map(topic).collect(),
+            topics,
             queues: Vec::new(),
             by_id: BTreeMap::new(),
             busy_groups: BTreeSet::new(),
@@ -112,6 +134,9 @@ impl Ledger {
             damaged_commits: Vec::new(),
             index_damaged: false,
             derived_damaged: false,
+            later: Later::new(plan.clock_set_permille > 0),
+            later_accepted: 0,
+            ends_accepted: 0,
             faulty: false,
             wrong: None,
         }
@@ -154,8 +179,12 @@ impl Ledger {
             store_times: BTreeMap::new(),
             positions: BTreeMap::new(),
             seen_positions: BTreeMap::new(),
+            drained_from: None,
         });
         self.by_id.insert(id, index);
+        if self.topics[topic].redelivery {
+            self.judge.redelivery_queue(index);
+        }
         index
     }
 
@@ -276,6 +305,9 @@ impl Ledger {
 
     /// A reader saw a message with this store time.
     pub(super) fn saw(&mut self, queue: QueueIndex, polled: &Polled, store_time_ms: u64) {
+        if let Content::Message(message) = polled.content {
+            self.later_seen(message, queue, polled.offset, store_time_ms);
+        }
         let is_excused = self.excused.contains_key(&(self.queue(queue).id, polled.offset));
         let books = self.queue_mut(queue);
         books.known_end = books.known_end.max(polled.offset + 1);

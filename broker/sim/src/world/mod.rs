@@ -8,9 +8,13 @@ mod client;
 mod damage;
 mod drain;
 mod keys;
+mod later;
 mod ledger;
 mod machine;
+mod peer;
 mod plan;
+mod pulled;
+mod remote;
 mod schedule;
 mod tally;
 
@@ -22,6 +26,8 @@ use crate::rng::Rng;
 use client::Client;
 use ledger::{Existence, Ledger};
 use machine::Machine;
+use peer::Peer;
+use remote::Remote;
 use ringmq_broker::disk::{BlockPool, DiskErrorKind};
 use ringmq_broker::shard::io::ConnectionId;
 use ringmq_broker::shard::settings::Settings;
@@ -45,6 +51,9 @@ thread_local! {
     static POOL: BlockPool = BlockPool::new(32 << 20);
 }
 
+/// The first producer number of clients that speak RocketMQ's protocol: behind those of the others, and of the auditors.
+const REMOTE_PRODUCERS: usize = 16;
+
 /// Makes the seed of what is rare from a history's.
 const RARITIES: u64 = 0x5EED_0F0D_D711_1E55;
 
@@ -66,6 +75,8 @@ struct World {
     plan: Plan,
     machine: Machine,
     clients: Vec<Client>,
+    /// Clients that speak RocketMQ's protocol.
+    remotes: Vec<Remote>,
     ledger: Ledger,
     tally: Tally,
     next_slot: u32,
@@ -88,20 +99,27 @@ struct World {
 impl World {
     fn new(plan: Plan, mut rng: Rng, trace: bool) -> Self {
         let options = store_options(&plan, &mut rng);
-        let settings =
-            Settings { topic_queue_count_default: plan.queue_count, hash_seed: rng.next(), ..Settings::default() };
+        let settings = Settings {
+            topic_queue_count_default: plan.queue_count,
+            hash_seed: rng.next(),
+            features: later::features(),
+            ..Settings::default()
+        };
         let pool = POOL.with(BlockPool::clone);
         let mut machine = Machine::new(rng.fork(), plan.alignment, pool, options, settings);
         machine.disk.trace = trace;
         let clients =
             (0..plan.client_count).map(|producer| Client::new(u32::try_from(producer).unwrap_or(0), trace)).collect();
-        let ledger = Ledger::new(RunSeed(rng.next()), plan.topic_count);
+        let ledger = Ledger::new(RunSeed(rng.next()), &plan);
         let log_id = u128::from(rng.next()) << 64 | u128::from(rng.next());
+        let remote = |number: usize| Remote::new(u32::try_from(REMOTE_PRODUCERS + number).unwrap_or(u32::MAX), trace);
+        let remotes = (0..plan.remote_count).map(remote).collect();
         Self {
             rng,
             plan,
             machine,
             clients,
+            remotes,
             ledger,
             tally: Tally { histories: 1, ..Tally::default() },
             next_slot: 0,
@@ -143,6 +161,7 @@ impl World {
         if self.ledger.found().is_none() {
             self.ledger.judge.finish();
         }
+        (self.tally.later, self.tally.ends) = (self.ledger.later_accepted, self.ledger.ends_accepted);
         let counters = self.machine.disk.counters();
         self.tally.power_cuts = counters.power_cuts;
         self.tally.sectors_lost = counters.sectors_lost;
@@ -218,9 +237,7 @@ impl World {
         self.forget_what_power_may_take(cut || flush_failed || life.cuts_in_recovery > 0);
         self.count_segments();
         self.machine.drop_shard();
-        for client in &mut self.clients {
-            client.disconnect(&mut self.ledger);
-        }
+        self.disconnect_all();
         self.draining.clear();
         self.stopping = false;
         self.machine.disk.faults.heal();
@@ -244,14 +261,17 @@ impl World {
         self.machine.pass(1 + seconds * 1_000_000_000);
     }
 
+    fn disconnect_all(&mut self) {
+        self.clients.iter_mut().for_each(|client| client.disconnect(&mut self.ledger));
+        self.remotes.iter_mut().for_each(|remote| remote.disconnect(&mut self.ledger));
+    }
+
     /// The shard is stopped as an operator stops it, and started again.
     fn restart(&mut self) {
         self.stop();
         self.count_segments();
         self.machine.drop_shard();
-        for client in &mut self.clients {
-            client.disconnect(&mut self.ledger);
-        }
+        self.disconnect_all();
         self.draining.clear();
         self.stopping = false;
         self.machine.disk.kill();
@@ -360,7 +380,7 @@ impl World {
     /// What is known of topics must agree with what the store has after an opening.
     fn look_for_topics(&mut self) {
         let Some(store) = self.machine.store() else { return };
-        for index in 0..self.ledger.topics.len() {
+        for index in 0..self.plan.topic_count {
             let topic = &self.ledger.topics[index];
             let found = store.state().topic(&topic.name);
             match (topic.existence, found) {

@@ -73,6 +73,8 @@ pub struct Plan {
     pub clock_set_permille: u64,
     /// Clients at the same time.
     pub client_count: usize,
+    /// Clients that speak RocketMQ's protocol, and send messages for later.
+    pub remote_count: usize,
     /// Topics that clients know of.
     pub topic_count: usize,
     /// Queues of a new topic.
@@ -109,6 +111,7 @@ impl Plan {
             clock_set_permille: 0,
             retention_bytes: rng.percent(30).then(|| segment_size_bytes * rng.between(1, 3)),
             client_count: rng.index(3) + 1,
+            remote_count: 0,
             topic_count: rng.index(3) + 1,
             queue_count: u32::try_from(rng.between(1, 3)).unwrap_or(1),
             pipeline_max: rng.pick(&[1, 2, 4, 16]),
@@ -139,6 +142,11 @@ impl Plan {
         }
         for life in &mut self.lives {
             life.astray = rng.percent(1);
+        }
+        // What is asynchronous may be taken back: nobody could say what was promised.
+        if self.flush_sync && rng.percent(15) {
+            self.remote_count = rng.index(2) + 1;
+            self.lives.iter_mut().for_each(|life| life.request_count += 40);
         }
         self
     }

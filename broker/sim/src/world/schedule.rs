@@ -2,6 +2,8 @@
 
 use super::World;
 use super::client::Client;
+use super::peer::Peer;
+use super::remote::Remote;
 use ringmq_broker::shard::io::{CloseReason, ConnectionId, Input};
 use ringmq_proto::message::Host;
 
@@ -30,6 +32,11 @@ impl World {
         let us = if self.rng.percent(2) { 1000 } else { 10 };
         let ns = self.rng.below(us * 1000);
         self.machine.pass(ns);
+        if self.plan.remote_count > 0 && self.rng.below(300) == 0 {
+            // Messages for later become due while others are sent.
+            let ms = self.rng.pick(&[1, 10, 300, 1100, 3000]);
+            self.machine.pass(ms * 1_000_000);
+        }
         if self.plan.clock_set_permille > 0 && self.rng.below(1000) < self.plan.clock_set_permille {
             self.set_the_clock();
         }
@@ -73,9 +80,9 @@ impl World {
     fn choose(&mut self, asking: bool) -> Option<Move> {
         let machine = &self.machine;
         let asking = asking && self.requests_left > 0 && !self.stopping;
-        let may_deliver = self.clients.iter().any(|client| self.may_deliver(client));
-        let may_ask = asking && self.clients.iter().any(|client| self.may_ask(client));
-        let may_connect = !self.stopping && self.clients.iter().any(|client| client.connection().is_none());
+        let may_deliver = self.peers().any(|peer| self.may_deliver(peer));
+        let may_ask = asking && self.peers().any(|peer| self.may_ask(peer));
+        let may_connect = !self.stopping && self.peers().any(|peer| peer.connection().is_none());
         let due = machine.wake_at_boot_ns().is_some_and(|at| at <= machine.now.boot_ns);
         let moves = [
             (Move::Disk, machine.disk.in_flight_count() > 0, self.plan.disk_weight),
@@ -109,9 +116,9 @@ impl World {
     /// Nothing can happen but that time passes.
     fn wait(&mut self) -> bool {
         let now = self.machine.now.boot_ns;
-        let waiting = self.clients.iter().any(|client| client.pending_count() > 0);
+        let waiting = self.peers().any(|peer| peer.pending_count() > 0);
         if waiting && now - self.progress_ns > STUCK_NS {
-            let pending: Vec<String> = self.clients.iter().map(Client::describe_pending).collect();
+            let pending: Vec<String> = self.peers().map(Peer::describe_pending).collect();
             self.ledger.wrong(|| format!("requests are not answered: {}", pending.join("; ")));
             return false;
         }
@@ -122,7 +129,7 @@ impl World {
                 true
             }
             None if waiting => {
-                let pending: Vec<String> = self.clients.iter().map(Client::describe_pending).collect();
+                let pending: Vec<String> = self.peers().map(Peer::describe_pending).collect();
                 self.ledger.wrong(|| format!("the shard waits for nothing, clients for: {}", pending.join("; ")));
                 false
             }
@@ -132,7 +139,7 @@ impl World {
 
     /// Steps without new requests until every request is answered.
     pub(super) fn settle(&mut self) {
-        while self.clients.iter().any(|client| client.pending_count() > 0 || client.connection().is_none()) {
+        while self.peers().any(|peer| peer.pending_count() > 0 || peer.connection().is_none()) {
             if self.is_wrong() || self.machine.fatal().is_some() || !self.step(false) {
                 return;
             }
@@ -172,31 +179,44 @@ impl World {
         self.ledger.wrong(|| "the shard does not stop".into());
     }
 
-    fn may_deliver(&self, client: &Client) -> bool {
-        let open = client.connection().is_some_and(|connection| !self.machine.paused.contains(&connection));
-        open && !client.outgoing.is_empty()
+    /// All that may have a connection.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &dyn Peer> {
+        let remotes = self.remotes.iter().map(|remote| remote as &dyn Peer);
+        self.clients.iter().map(|client| client as &dyn Peer).chain(remotes)
     }
 
-    fn may_ask(&self, client: &Client) -> bool {
-        client.connection().is_some() && client.pending_count() < self.plan.pipeline_max
+    /// The same, to change.
+    pub(super) fn peers_mut(&mut self) -> impl Iterator<Item = &mut dyn Peer> {
+        peers_mut(&mut self.clients, &mut self.remotes)
     }
 
-    fn pick_client(&mut self, wanted: impl Fn(&Self, &Client) -> bool) -> Option<usize> {
-        let able: Vec<usize> = (0..self.clients.len()).filter(|index| wanted(self, &self.clients[*index])).collect();
+    fn may_deliver(&self, peer: &dyn Peer) -> bool {
+        let open = peer.connection().is_some_and(|connection| !self.machine.paused.contains(&connection));
+        open && peer.has_outgoing()
+    }
+
+    fn may_ask(&self, peer: &dyn Peer) -> bool {
+        peer.connection().is_some() && peer.pending_count() < self.plan.pipeline_max
+    }
+
+    /// One of those that are wanted: its place in [`World::peers`].
+    fn pick_peer(&mut self, wanted: impl Fn(&Self, &dyn Peer) -> bool) -> Option<usize> {
+        let able: Vec<usize> =
+            self.peers().enumerate().filter(|(_, peer)| wanted(self, *peer)).map(|(index, _)| index).collect();
         (!able.is_empty()).then(|| self.rng.pick(&able))
     }
 
     /// Some of a client's bytes arrive.
     fn deliver(&mut self) {
-        let Some(index) = self.pick_client(Self::may_deliver) else { return };
-        let client = &mut self.clients[index];
-        let length = client.outgoing.len();
+        let Some(index) = self.pick_peer(Self::may_deliver) else { return };
+        let Some(peer) = peers_mut(&mut self.clients, &mut self.remotes).nth(index) else { return };
+        let length = peer.outgoing().len();
         let count = if self.plan.split_receives { self.rng.index(length) + 1 } else { length };
-        let bytes: Vec<u8> = client.outgoing.drain(..count).collect();
-        if client.outgoing.is_empty() {
-            self.ledger.all_arrived(client.producer());
+        let bytes: Vec<u8> = peer.outgoing().drain(..count).collect();
+        if !peer.has_outgoing() {
+            self.ledger.all_arrived(peer.producer());
         }
-        if let Some(connection) = client.connection() {
+        if let Some(connection) = peer.connection() {
             self.machine.step(Input::Received { connection, bytes: &bytes });
         }
     }
@@ -212,31 +232,34 @@ impl World {
     fn hand_over(&mut self, connection: ConnectionId) {
         let mut bytes = Vec::new();
         self.machine.take_output(connection, &mut bytes);
-        let Some(client) = self.clients.iter_mut().find(|client| client.connection() == Some(connection)) else {
-            return;
-        };
+        let mut peers = peers_mut(&mut self.clients, &mut self.remotes);
+        let Some(peer) = peers.find(|peer| peer.connection() == Some(connection)) else { return };
         let Some(store) = self.machine.store() else { return };
-        client.receive(&bytes, &mut self.ledger, store);
+        peer.receive(&bytes, &mut self.ledger, store, self.machine.now);
         self.progress_ns = self.machine.now.boot_ns;
     }
 
     fn ask(&mut self) {
-        let Some(index) = self.pick_client(Self::may_ask) else { return };
+        let Some(index) = self.pick_peer(Self::may_ask) else { return };
         self.requests_left -= 1;
         self.tally.requests += 1;
         let now = self.machine.now;
         self.progress_ns = now.boot_ns;
-        self.clients[index].act(&mut self.rng, &self.plan, &mut self.ledger, now);
+        if let Some(peer) = peers_mut(&mut self.clients, &mut self.remotes).nth(index) {
+            peer.act(&mut self.rng, &self.plan, &mut self.ledger, now);
+        }
     }
 
     pub(super) fn connect(&mut self) {
-        let Some(index) = self.pick_client(|_, client| client.connection().is_none()) else { return };
+        let Some(index) = self.pick_peer(|_, peer| peer.connection().is_none()) else { return };
         self.next_slot += 1;
-        let used = |slot: u32| self.clients.iter().any(|client| client.connection().is_some_and(|it| it.slot == slot));
+        let used = |slot: u32| self.peers().any(|peer| peer.connection().is_some_and(|it| it.slot == slot));
         let slot = (0..).find(|slot| !used(*slot)).unwrap_or(u32::MAX);
         let connection = ConnectionId { slot, generation: self.next_slot };
         self.progress_ns = self.machine.now.boot_ns;
-        self.clients[index].connect(connection);
+        if let Some(peer) = self.peers_mut().nth(index) {
+            peer.connect(connection);
+        }
         let peer = Host::new(std::net::Ipv4Addr::LOCALHOST.into(), 40_000 + self.next_slot);
         self.machine.step(Input::Opened { connection, peer });
     }
@@ -257,10 +280,9 @@ impl World {
 
     /// A client goes away without a word.
     fn leave(&mut self) {
-        let Some(index) = self.pick_client(|_, client| client.connection().is_some() && client.may_leave()) else {
-            return;
-        };
-        if let Some(connection) = self.clients[index].connection() {
+        let Some(index) = self.pick_peer(|_, peer| peer.connection().is_some() && peer.may_leave()) else { return };
+        let connection = self.peers().nth(index).and_then(Peer::connection);
+        if let Some(connection) = connection {
             self.forget_connection(connection);
         }
     }
@@ -269,9 +291,16 @@ impl World {
         self.draining.retain(|other| *other != connection);
         self.machine.output_ready.remove(&connection);
         self.machine.paused.remove(&connection);
-        if let Some(client) = self.clients.iter_mut().find(|client| client.connection() == Some(connection)) {
-            client.disconnect(&mut self.ledger);
+        let mut peers = peers_mut(&mut self.clients, &mut self.remotes);
+        if let Some(peer) = peers.find(|peer| peer.connection() == Some(connection)) {
+            peer.disconnect(&mut self.ledger);
         }
         self.machine.step(Input::Closed { connection });
     }
+}
+
+/// All peers, where a borrow of the whole world would be too much.
+fn peers_mut<'w>(clients: &'w mut [Client], remotes: &'w mut [Remote]) -> impl Iterator<Item = &'w mut dyn Peer> {
+    let remotes = remotes.iter_mut().map(|remote| remote as &mut dyn Peer);
+    clients.iter_mut().map(|client| client as &mut dyn Peer).chain(remotes)
 }

@@ -54,6 +54,10 @@ tally! {
     clock_sets = "clocks set",
     /// Requests of clients.
     requests = "requests",
+    /// Messages for later that were accepted: delayed, timed, first halves of transactions.
+    later = "messages for later",
+    /// Ends of transactions, recalls and messages sent back that were acknowledged.
+    ends = "ends of them",
     /// Messages acknowledged or read, as the final drain found them.
     drained = "messages read back",
     /// Segments rolled to.

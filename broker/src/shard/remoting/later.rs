@@ -10,6 +10,7 @@ use super::super::send::SYS_FLAG_ILLEGAL;
 use super::super::transactions::{CheckBack, EndTransaction, Ended, Outcome};
 use super::send::{Target, Wishes, check_sizes};
 use super::{Call, Handled, Stop};
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::pending::PendingKind;
 use crate::store::{AckMode, NewMessage, ViewOutcome};
@@ -82,6 +83,9 @@ impl Shard {
         match self.end_transaction(now, &end)? {
             Ended::Load => return Err(Stop::Load),
             Ended::Nothing => self.respond(connection, call.token, &Response::Done),
+            Ended::Done if mutant::active(Mutant::EndAnsweredEarly) => {
+                self.respond(connection, call.token, &Response::Done);
+            }
             Ended::Done => self.respond_when_acknowledged(connection, call.token, &Response::Done),
         }
         Ok(())

@@ -143,6 +143,17 @@ impl PendingTable {
         self.forget(settled.origin);
     }
 
+    /// Forgets those that lie below a trim. Retention has copied what was pending then: they ended in a part of the log that is
+    /// gone, and only a snapshot from before that says otherwise.
+    pub(crate) fn forget_below(&mut self, trim: LogPosition) {
+        if mutant::active(Mutant::SettledComesBack) {
+            return;
+        }
+        let lie_below = self.by_origin.range(..trim).filter(|(_, entry)| entry.position < trim);
+        let origins: Vec<LogPosition> = lie_below.map(|(origin, _)| *origin).collect();
+        origins.into_iter().for_each(|origin| self.forget(origin));
+    }
+
     fn forget(&mut self, origin: LogPosition) {
         let Some(entry) = self.by_origin.remove(&origin) else { return };
         self.by_due.remove(&(entry.due_ms, origin));

@@ -444,6 +444,7 @@ impl State {
             }
             self.removed.extend(orphans.queues.into_keys());
         }
+        self.pending.forget_below(self.trim);
     }
 
     fn remove_queue(&mut self, id: QueueId) {

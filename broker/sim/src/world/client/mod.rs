@@ -14,6 +14,7 @@ mod topics;
 pub(super) use pulls::PullEnd;
 
 use super::ledger::Ledger;
+use super::peer::Peer;
 use super::plan::Plan;
 use crate::rng::Rng;
 use ringmq_broker::now::Now;
@@ -65,7 +66,7 @@ pub(super) struct Client {
     producer: u32,
     connection: Option<ConnectionId>,
     /// Bytes on their way to the shard.
-    pub outgoing: Vec<u8>,
+    outgoing: Vec<u8>,
     incoming: Vec<u8>,
     preamble_seen: bool,
     greeted: bool,
@@ -104,65 +105,9 @@ impl Client {
         }
     }
 
-    /// Its connection.
-    pub(super) fn connection(&self) -> Option<ConnectionId> {
-        self.connection
-    }
-
-    /// Its number among the producers.
-    pub(super) fn producer(&self) -> u32 {
-        self.producer
-    }
-
-    /// Requests that wait.
-    pub(super) fn pending_count(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// What waits, for a report.
-    pub(super) fn describe_pending(&self) -> String {
-        format!("client {}: {:?}", self.producer, self.pending)
-    }
-
-    /// It may end its connection without leaving the books in doubt about a topic.
-    pub(super) fn may_leave(&self) -> bool {
-        self.pending.values().all(|pending| pending.may_be_left())
-    }
-
     /// Its handles and what they name.
     pub(super) fn handles(&self) -> &[(u32, QueueIndex)] {
         &self.handles
-    }
-
-    /// A connection is there: preamble and hello go out.
-    pub(super) fn connect(&mut self, connection: ConnectionId) {
-        self.connection = Some(connection);
-        self.outgoing.extend_from_slice(&encode_preamble());
-        let hello = Hello {
-            version_min: 1,
-            version_max: 1,
-            software: "ringmq-sim",
-            broker_name: "",
-            frame_size_bytes_max: 0,
-            frame_message_count_max: 0,
-            in_flight_bytes_max: 0,
-            handle_count_max: 0,
-            features: 0,
-        };
-        self.ask(Greeting, Kind::HELLO, &hello);
-    }
-
-    /// The connection is gone. Whatever waited has an unknown outcome.
-    pub(super) fn disconnect(&mut self, ledger: &mut Ledger) {
-        self.connection = None;
-        ledger.all_arrived(self.producer);
-        self.outgoing.clear();
-        self.incoming.clear();
-        (self.preamble_seen, self.greeted) = (false, false);
-        self.handles.clear();
-        for pending in std::mem::take(&mut self.pending).into_values() {
-            pending.abandoned(ledger);
-        }
     }
 
     /// A power cut took what was visible: it may be seen to go back.
@@ -186,8 +131,79 @@ impl Client {
         id
     }
 
-    /// Asks one thing that the seed chooses.
-    pub(super) fn act(&mut self, rng: &mut Rng, plan: &Plan, ledger: &mut Ledger, now: Now) {
+    fn answer(&mut self, reply: &Frame<'_>, told: &mut Told<'_>) {
+        let Some(pending) = self.pending.remove(&reply.header.request_id) else {
+            return told
+                .ledger
+                .wrong(|| format!("client {}: an answer that nobody waits for: {reply:?}", self.producer));
+        };
+        if self.trace {
+            eprintln!(
+                "  client {} answer {}: {} {}",
+                self.producer,
+                reply.header.request_id,
+                reply.header.code,
+                Failure::of(reply).remark
+            );
+        }
+        self.last_code = Some(reply.header.code);
+        if let Err(why) = pending.answered(self, reply, told) {
+            told.ledger.wrong(|| format!("client {}: {why} in the answer {reply:?}", self.producer));
+        }
+    }
+}
+
+impl Peer for Client {
+    fn connection(&self) -> Option<ConnectionId> {
+        self.connection
+    }
+
+    fn producer(&self) -> u32 {
+        self.producer
+    }
+
+    fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn describe_pending(&self) -> String {
+        format!("client {}: {:?}", self.producer, self.pending)
+    }
+
+    fn may_leave(&self) -> bool {
+        self.pending.values().all(|pending| pending.may_be_left())
+    }
+
+    fn connect(&mut self, connection: ConnectionId) {
+        self.connection = Some(connection);
+        self.outgoing.extend_from_slice(&encode_preamble());
+        let hello = Hello {
+            version_min: 1,
+            version_max: 1,
+            software: "ringmq-sim",
+            broker_name: "",
+            frame_size_bytes_max: 0,
+            frame_message_count_max: 0,
+            in_flight_bytes_max: 0,
+            handle_count_max: 0,
+            features: 0,
+        };
+        self.ask(Greeting, Kind::HELLO, &hello);
+    }
+
+    fn disconnect(&mut self, ledger: &mut Ledger) {
+        self.connection = None;
+        ledger.all_arrived(self.producer);
+        self.outgoing.clear();
+        self.incoming.clear();
+        (self.preamble_seen, self.greeted) = (false, false);
+        self.handles.clear();
+        for pending in std::mem::take(&mut self.pending).into_values() {
+            pending.abandoned(ledger);
+        }
+    }
+
+    fn act(&mut self, rng: &mut Rng, plan: &Plan, ledger: &mut Ledger, now: Now) {
         if !self.greeted {
             return;
         }
@@ -195,7 +211,7 @@ impl Client {
             return self.change_topic(rng, plan, ledger);
         }
         if self.handles.is_empty() || rng.percent(4) {
-            let topic = rng.index(ledger.topics.len());
+            let topic = rng.index(plan.topic_count);
             let number = u32::try_from(rng.below(u64::from(plan.queue_count))).unwrap_or(0);
             return self.open(ledger, topic, number, true);
         }
@@ -218,8 +234,7 @@ impl Client {
         }
     }
 
-    /// Bytes came from the shard, whose store is `store`.
-    pub(super) fn receive(&mut self, bytes: &[u8], ledger: &mut Ledger, store: &Store) {
+    fn receive(&mut self, bytes: &[u8], ledger: &mut Ledger, store: &Store, _: Now) {
         self.incoming.extend_from_slice(bytes);
         let incoming = std::mem::take(&mut self.incoming);
         let mut rest = &incoming[..];
@@ -247,25 +262,12 @@ impl Client {
         self.incoming = rest.to_vec();
     }
 
-    fn answer(&mut self, reply: &Frame<'_>, told: &mut Told<'_>) {
-        let Some(pending) = self.pending.remove(&reply.header.request_id) else {
-            return told
-                .ledger
-                .wrong(|| format!("client {}: an answer that nobody waits for: {reply:?}", self.producer));
-        };
-        if self.trace {
-            eprintln!(
-                "  client {} answer {}: {} {}",
-                self.producer,
-                reply.header.request_id,
-                reply.header.code,
-                Failure::of(reply).remark
-            );
-        }
-        self.last_code = Some(reply.header.code);
-        if let Err(why) = pending.answered(self, reply, told) {
-            told.ledger.wrong(|| format!("client {}: {why} in the answer {reply:?}", self.producer));
-        }
+    fn outgoing(&mut self) -> &mut Vec<u8> {
+        &mut self.outgoing
+    }
+
+    fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 }
 

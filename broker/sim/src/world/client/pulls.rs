@@ -3,6 +3,7 @@
 use super::{Client, Operation, Told};
 use crate::log::{messages, position_said};
 use crate::world::ledger::Ledger;
+use crate::world::pulled::{self, Pulled};
 use ringmq_checker::{Polled, QueueIndex};
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::QueueOffset;
@@ -74,7 +75,6 @@ impl Operation for Pull {
         let pulled = PullReply::decode(reply).map_err(|error| error.to_string())?;
         let result = pulled.result;
         let id = ledger.queue(queue).id;
-        let visible = store.queue(id).map_or(u64::MAX, |queue| queue.visible_offset.get());
         let min = store.queue(id).map_or(u64::MAX, |queue| queue.min_offset.get());
         ledger.trimmed(queue, min, store.log_start());
         let mut polled = Vec::new();
@@ -95,27 +95,16 @@ impl Operation for Pull {
                 }
             })?;
         }
-        if let Some(last) = polled.last().filter(|last| last.offset >= visible) {
-            return Err(format!("offset {} of {queue:?} was read, visible is what lies below {visible}", last.offset));
-        }
-        if reply.header.code == Code::PULL_OFFSET_MOVED {
-            let to = result.next_offset.get();
-            if to > from {
-                ledger.judge.moved(queue, from, to);
-            } else if to < known_end {
-                return Err(format!(
-                    "a reader at {from} is sent back to {to}, and the queue was known to reach {known_end}"
-                ));
-            }
-        } else {
-            ledger.judge.poll(queue, from, result.next_offset.get(), &polled);
-        }
-        if reply.header.code == Code::PULL_NOT_FOUND && result.max_offset.get() > from {
-            return Err(format!("nothing was found at {from}, and the queue ends at {}", result.max_offset));
-        }
-        if reply.header.code == Code::SUCCESS && polled.is_empty() {
-            return Err("found, and nothing in it".into());
-        }
+        let pulled = Pulled {
+            queue,
+            from,
+            known_end,
+            code: reply.header.code,
+            next: result.next_offset.get(),
+            max: result.max_offset.get(),
+            polled,
+        };
+        pulled.judge(ledger, store)?;
         client.next_pull.insert(queue, result.next_offset.get());
         client.saw_end(queue, result.max_offset.get(), ledger);
         client.pull_end = Some(PullEnd {
@@ -137,17 +126,11 @@ fn refused(
     from: u64,
     ledger: &mut Ledger,
 ) -> Result<(), String> {
-    let remark = Failure::of(reply).remark;
-    let mut next = from;
-    let excused = ledger.faulty || (ledger.index_damaged && remark.contains("queue index"));
-    if reply.header.code == Code::SYSTEM_ERROR && !excused {
-        let behind = remark.split_once("that can be read has offset ").map(|(_, behind)| behind);
-        let number = behind.and_then(|behind| behind.split(':').next()).and_then(|number| number.parse().ok());
-        next = number.ok_or_else(|| format!("a pull failed: {remark}"))?;
-        ledger.refused_as_damaged(queue, from, next);
+    let code = reply.header.code;
+    let next = pulled::refused(code, &Failure::of(reply).remark, (queue, from), ledger)?;
+    if let Some(next) = next {
         client.next_pull.insert(queue, next);
     }
-    let code = reply.header.code;
-    client.pull_end = Some(PullEnd { queue, next, min: 0, max: 0, code });
+    client.pull_end = Some(PullEnd { queue, next: next.unwrap_or(from), min: 0, max: 0, code });
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Client {
 
     /// Creates or deletes a topic, unless something else is going on with it.
     pub(super) fn change_topic(&mut self, rng: &mut Rng, plan: &Plan, ledger: &mut Ledger) {
-        let topic = rng.index(ledger.topics.len());
+        let topic = rng.index(plan.topic_count);
         if rng.percent(50) {
             self.create(plan, ledger, topic);
         } else if !ledger.topics[topic].changing && ledger.topics[topic].opening == 0 {
