@@ -146,7 +146,7 @@ impl Later {
     }
 
     /// A time that is counted from now, if that means something.
-    pub(super) fn from_now(&self, wall_ms: u64, wait_ms: u64) -> u64 {
+    pub(super) fn counted(&self, wall_ms: u64, wait_ms: u64) -> u64 {
         if self.clock_is_set { 0 } else { wall_ms + wait_ms }
     }
 

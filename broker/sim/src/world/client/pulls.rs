@@ -127,7 +127,7 @@ fn refused(
     ledger: &mut Ledger,
 ) -> Result<(), String> {
     let code = reply.header.code;
-    let next = pulled::refused(code, &Failure::of(reply).remark, (queue, from), ledger)?;
+    let next = pulled::refused(code, Failure::of(reply).remark, (queue, from), ledger)?;
     if let Some(next) = next {
         client.next_pull.insert(queue, next);
     }

@@ -35,7 +35,7 @@ impl Remote {
             }
             Ok(level) => LEVELS_MS[level - 1],
         };
-        let not_before_ms = ledger.later.from_now(now.wall_ms, wait_ms);
+        let not_before_ms = ledger.later.counted(now.wall_ms, wait_ms);
         let attempt = ledger.later.sent_back(seen.message, not_before_ms, delay_level < 0);
         let request = SendMessageBack {
             offset: seen.position.cast_signed(),

@@ -43,7 +43,7 @@ impl Remote {
             // Nobody could say which queue a commit means.
             return;
         }
-        let first_commit_ms = ledger.later.from_now(now.wall_ms, 0);
+        let first_commit_ms = ledger.later.counted(now.wall_ms, 0);
         if let Some(half) = ledger.later.get(message) {
             half.ends_left += u32::from(verdict != UNKNOWN);
             if verdict == COMMIT {

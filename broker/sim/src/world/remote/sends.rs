@@ -40,12 +40,12 @@ fn wish(rng: &mut Rng, ledger: &Ledger, now: Now) -> Option<Wish> {
     let wish = match kind {
         Kind::Delay => {
             let level = rng.index(LEVELS_MS.len());
-            let not_before_ms = ledger.later.from_now(wall_ms, LEVELS_MS[level]);
+            let not_before_ms = ledger.later.counted(wall_ms, LEVELS_MS[level]);
             Wish { kind, properties: format!("DELAY\u{1}{}\u{2}", level + 1), not_before_ms }
         }
         Kind::Timer => {
             let wait_ms = rng.pick(&[1, 50, 900, 5000, 40_000]);
-            let not_before_ms = ledger.later.from_now(wall_ms, wait_ms);
+            let not_before_ms = ledger.later.counted(wall_ms, wait_ms);
             let (properties, not_before_ms) = match rng.below(3) {
                 0 => (format!("TIMER_DELAY_MS\u{1}{wait_ms}\u{2}"), not_before_ms),
                 1 => (format!("TIMER_DELIVER_MS\u{1}{}\u{2}", wall_ms + wait_ms), wall_ms + wait_ms),
