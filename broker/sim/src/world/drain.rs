@@ -7,6 +7,7 @@ use crate::log;
 use ringmq_broker::store::{Entropy, Store};
 use ringmq_checker::{Content, QueueIndex};
 use ringmq_proto::code::Code;
+use ringmq_proto::ids::LogPosition;
 
 /// Pulls of one queue in the final drain, at most: more than any history has messages.
 const PULLS_MAX: usize = 5_000;
@@ -46,7 +47,8 @@ impl World {
         }
         self.settle();
         if !self.is_wrong() {
-            self.ledger.judge_later();
+            let log_start = self.machine.store().map_or(LogPosition::ZERO, Store::log_start);
+            self.ledger.judge_later(log_start);
         }
         if !self.is_wrong() && self.quiesce() {
             if self.machine.store().map(Store::log_start) == log_start {

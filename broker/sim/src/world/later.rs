@@ -7,6 +7,7 @@
 use super::ledger::Ledger;
 use ringmq_broker::shard::settings::{DelayLevels, Features};
 use ringmq_checker::{MessageId, Outcome, QueueIndex};
+use ringmq_proto::ids::LogPosition;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long the delay levels of a world wait, ms.
@@ -254,8 +255,14 @@ impl Ledger {
     }
 
     /// The history is over, everything is due and was read: what was promised has come, and what was not has not.
-    pub(super) fn judge_later(&mut self) {
-        let told: Vec<_> = self.later.waiting.iter().map(|(message, waiting)| (*message, waiting.outcome())).collect();
+    pub(super) fn judge_later(&mut self, log_start: LogPosition) {
+        // Behind damage the broker may not know what was trimmed of a queue that nobody has read.
+        let in_doubt = self.damaged && log_start > LogPosition::ZERO;
+        let outcome = |waiting: &Waiting| match waiting.outcome() {
+            Outcome::OkLater { .. } if in_doubt && !waiting.seen => Outcome::Unknown,
+            outcome => outcome,
+        };
+        let told: Vec<_> = self.later.waiting.iter().map(|(message, waiting)| (*message, outcome(waiting))).collect();
         for (message, outcome) in told {
             self.judge.outcome(message, outcome);
         }
