@@ -175,10 +175,13 @@ impl Plan {
         if self.mode == Some(Mode::Consume) {
             return format!("{mode}, {whose}");
         }
-        let whose = match (self.api, self.dialect) {
-            (Api::Connection, Dialect::Native) => whose,
-            (Api::Connection, Dialect::Remoting) => format!("remoting, {whose}"),
-            (Api::Producer, _) => format!("through the client's Producer, {whose}"),
+        let whose = match self.api {
+            Api::Connection => whose,
+            Api::Producer => format!("through the client's Producer, {whose}"),
+        };
+        let whose = match self.dialect {
+            Dialect::Native => whose,
+            Dialect::Remoting => format!("remoting, {whose}"),
         };
         let pace = self.rate.map_or_else(|| "closed loop".to_owned(), |rate| format!("open loop at {rate:.0}/s"));
         format!(
@@ -193,8 +196,10 @@ impl Plan {
 
 /// What the command line knows and this version cannot do, or not together: one clear sentence each.
 fn not_yet_built(arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.dialect == Dialect::Remoting && arguments.api == Api::Producer {
-        return Err(Failure::unusable("--api producer speaks the native dialect: use --api connection"));
+    if arguments.api == Api::Producer && arguments.unique_ids {
+        return Err(Failure::unusable(
+            "--unique-ids with --api producer: over remoting the client gives them by itself",
+        ));
     }
     if arguments.dialect == Dialect::Native && arguments.unique_ids {
         return Err(Failure::unusable(
@@ -292,7 +297,7 @@ mod tests {
     #[test]
     fn what_does_not_go_together_ends_with_two_and_one_sentence() {
         for (line, word) in
-            [("--dialect remoting --api producer", "--api connection"), ("--unique-ids", "--dialect remoting")]
+            [("--dialect remoting --api producer --unique-ids", "by itself"), ("--unique-ids", "--dialect remoting")]
         {
             let failure = plan(line).expect_err(line);
             assert_eq!(failure.exit_code(), 2);

@@ -11,11 +11,12 @@ use std::time::Duration;
 use ringmq_checker::compact::Account;
 use ringmq_checker::{MessageId, RunSeed};
 use ringmq_client::{
-    Error, MessageQueue, OutgoingMessage, Producer, ProducerConfig, Result as ClientResult, SendReceipt,
+    Dialect, Error, MessageQueue, OutgoingMessage, Producer, ProducerConfig, Result as ClientResult, SendReceipt,
 };
 use ringmq_proto::code::Code;
 use tokio::sync::Notify;
 
+use crate::cli;
 use crate::clock::now_ns;
 use crate::cluster::Cluster;
 use crate::cores::pin;
@@ -80,7 +81,12 @@ pub(crate) fn spawn(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<
         let (board, topics, queues) = (Arc::clone(setup.board), Arc::clone(setup.topics), queues.clone());
         let (seed, sizes, core) = (setup.plan.seed, setup.plan.size.clone(), setup.cores[thread]);
         let (in_flight_max, send_times) = (setup.plan.in_flight as usize, setup.send_times.clone());
-        let config = ProducerConfig { name_servers: setup.namesrv.to_owned(), retries: 0, ..ProducerConfig::default() };
+        let dialect = match setup.plan.dialect {
+            cli::Dialect::Native => Dialect::Native,
+            cli::Dialect::Remoting => Dialect::Remoting,
+        };
+        let name_servers = setup.namesrv.to_owned();
+        let config = ProducerConfig { name_servers, dialect, retries: 0, ..ProducerConfig::default() };
         let body = move || {
             pin(core);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

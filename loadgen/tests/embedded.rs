@@ -57,6 +57,7 @@ fn over_remoting_the_same_books_are_kept() {
         "produce --dialect remoting --seconds 1 --connections 8 --in-flight 16 --segment 16MiB",
         "produce --dialect remoting --unique-ids --seconds 1 --shards 2 --connections 6 --in-flight 4 --segment 16MiB",
         "produce --dialect remoting --unique-ids --batch 20 --seconds 1 --connections 4 --in-flight 4 --segment 16MiB",
+        "produce --dialect remoting --api producer --seconds 1 --connections 6 --in-flight 16 --segment 16MiB",
         "end-to-end --dialect remoting --seconds 1 --rate 1000 --connections 4 --segment 16MiB",
     ] {
         let (code, printed, value) = loadgen(arguments);
