@@ -47,6 +47,7 @@ pub mod producer;
 pub mod push;
 pub mod remoting;
 pub mod request_reply;
+mod trace;
 pub mod transaction;
 mod unique;
 

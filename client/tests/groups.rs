@@ -495,6 +495,11 @@ async fn messages_are_found_by_key_by_unique_id_and_by_offset_id() {
     let found = admin.message(&id).await.expect("found");
     assert_eq!((&found.body[..], found.topic(), &found.queue), (b"7".as_slice(), "T", &receipts[7].queue));
     assert!(matches!(admin.message("xyz").await, Err(Error::Argument(_))));
+    let by_program = admin_program(&world, &["message", "by-key", "T", "order-2"]).await;
+    assert_eq!(by_program.lines().count(), 3, "a head and two messages: {by_program}");
+    assert!(admin_program(&world, &["message", "by-id", "T", unique]).await.contains(unique));
+    let reset = admin_program(&world, &["group", "reset", "G", "T", "--time", "0", "--backwards"]).await;
+    assert_eq!(reset.lines().count(), 5, "a head and four queues: {reset}");
     end(broker).await;
 }
 
@@ -526,4 +531,88 @@ async fn a_group_that_is_reset_consumes_again_from_that_time_while_it_runs() {
     assert_eq!(all, numbers(5..11));
     consumer.shutdown().await;
     end(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pull_consumers_that_subscribe_share_the_queues_and_hand_them_over_where_they_are() {
+    let world = World::new();
+    let broker = world.broker("broker-a", 1, None).await;
+    world.topic("T", 4).await;
+    let producer = producer(&world);
+    for number in 0..40 {
+        producer.send(message("T", number).tag(if number % 2 == 0 { "even" } else { "odd" })).await.expect("stored");
+    }
+    for dialect in [Dialect::Native, Dialect::Remoting] {
+        let config = PullConsumerConfig {
+            name_servers: world.address(),
+            group: format!("{dialect:?}"),
+            dialect,
+            start: Start::First,
+            ..PullConsumerConfig::default()
+        };
+        let (one, other) =
+            (PullConsumer::start(config.clone()).expect("valid"), PullConsumer::start(config).expect("valid"));
+        let even = || Filter::Tags("even".to_owned());
+        one.subscribe("T", even()).await.expect("joined");
+        let first = bodies(&take(&one, 20).await);
+        assert!(first.iter().all(|body| body.parse::<u32>().expect("a number") % 2 == 0), "{first:?}");
+        one.commit().await.expect("committed");
+        other.subscribe("T", even()).await.expect("joined");
+        let started = Instant::now();
+        while (one.assignment().len(), other.assignment().len()) != (2, 2) {
+            assert!(started.elapsed() < WAIT, "{:?} {:?}", one.assignment(), other.assignment());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        one.leave().await.expect("left");
+        let started = Instant::now();
+        while other.assignment().len() < 4 {
+            assert!(started.elapsed() < WAIT, "{:?}", other.assignment());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(other.poll(Duration::from_millis(300)).await.expect("no error").is_empty(), "all is consumed");
+        other.leave().await.expect("left");
+    }
+    end(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traces_tell_what_was_sent_and_consumed() {
+    let world = World::new();
+    let broker = world.broker("broker-a", 1, None).await;
+    world.topic("T", 1).await;
+    let config = ProducerConfig { dialect: Dialect::Remoting, trace: true, ..ProducerConfig::default() };
+    let receipt = world.producer_with(config).send(message("T", 0).key("k")).await.expect("stored");
+    let seen = Seen::default();
+    let config = PushConsumerConfig { trace: true, ..config_of(&world) };
+    let consumer = PushConsumer::start(config, seen.concurrent()).await.expect("started");
+    seen.wait(1).await;
+    world.route("RMQ_SYS_TRACE_TOPIC", 4).await;
+    let traces = world.reading("tracer", "RMQ_SYS_TRACE_TOPIC").await;
+    let id = receipt.unique_id.expect("with remoting");
+    let (mut told, started) = (String::new(), Instant::now());
+    while !["Pub\u{1}", "SubBefore\u{1}", "SubAfter\u{1}"].iter().all(|kind| told.contains(kind)) {
+        assert!(started.elapsed() < WAIT, "{told}");
+        for trace in traces.poll(Duration::from_millis(200)).await.expect("no error") {
+            assert!(trace.keys().any(|key| *key == *id) && trace.keys().any(|key| key == "k"));
+            told.push_str(&String::from_utf8_lossy(&trace.body));
+        }
+    }
+    assert_eq!(told.matches(&*id).count(), 3, "{told}");
+    consumer.shutdown().await;
+    end(broker).await;
+}
+
+fn config_of(world: &World) -> PushConsumerConfig {
+    config(world, "G", "T")
+}
+
+/// What `ringmq-admin` writes.
+async fn admin_program(world: &World, arguments: &[&str]) -> String {
+    let program = env!("CARGO_BIN_EXE_ringmq-admin");
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let namesrv = world.address();
+    let run = move || std::process::Command::new(program).args(["--namesrv", &namesrv]).args(arguments).output();
+    let output = tokio::task::spawn_blocking(run).await.expect("no panic").expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

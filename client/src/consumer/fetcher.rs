@@ -251,6 +251,7 @@ impl Fetcher {
         };
         let mut messages = Vec::new();
         let decoded = pulled.decode(&self.reader.queue, offset, &mut messages);
+        messages.retain(|message| self.reader.is_meant(message));
         let mut state = self.lock();
         if state.turn != turn {
             return None;

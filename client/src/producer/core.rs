@@ -15,6 +15,7 @@ use crate::cluster::{BrokerQueues, Cluster};
 use crate::error::{Error, Result};
 use crate::fault::Health;
 use crate::remoting::link::Heard;
+use crate::trace::Tracer;
 use crate::unique::{UniqueIds, local_ip};
 
 /// How often it is looked for routes to refresh.
@@ -32,6 +33,8 @@ pub(super) struct Core {
     pub(super) runtime: Handle,
     /// Bytes that may wait for acknowledgements. Closed with the producer.
     pub(super) room: Arc<Semaphore>,
+    /// Who is told what became of messages.
+    pub(super) tracer: Option<Tracer>,
     /// Names messages where brokers do not do it.
     pub(super) unique_ids: UniqueIds,
     topics: RwLock<HashMap<Box<str>, Arc<Topic>>>,
@@ -47,7 +50,9 @@ impl Core {
         config.gather &= config.dialect == Dialect::Native;
         let runtime =
             Handle::try_current().map_err(|_| Error::Argument("a producer is started within a tokio runtime"))?;
+        let tracer = if config.trace { Some(Tracer::start(&config.name_servers, &config.group)?) } else { None };
         let core = Arc::new(Self {
+            tracer,
             unique_ids: UniqueIds::new(local_ip(cluster.first_name_server())),
             cluster,
             runtime,

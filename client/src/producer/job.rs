@@ -6,12 +6,15 @@ use std::time::Instant;
 use bytes::Bytes;
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::{LogPosition, QueueOffset};
+use ringmq_proto::message::properties::{Properties, names};
+use ringmq_proto::message::stored::sys_flag::TRANSACTION_PREPARED;
 use ringmq_proto::message::{Host, OffsetId, batch_entry_len};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::connection::{SendItem, SendResult};
 use crate::error::{Error, Result};
 use crate::message::MessageQueue;
+use crate::trace::{Sent, SentKind, Tracer};
 
 /// A message that a broker has stored.
 #[derive(Clone, Debug)]
@@ -209,6 +212,39 @@ impl Job {
         self.completion.complete(1, || Err(error.clone()));
     }
 
+    /// Tells that its messages were stored.
+    pub(super) fn trace(
+        &self,
+        tracer: &Tracer,
+        places: &Places<'_>,
+        group: &str,
+        queue: &MessageQueue,
+        address: &Arc<str>,
+    ) {
+        let mut places = places.clone();
+        let store_host =
+            address.parse().ok().map(|address: std::net::SocketAddr| Host::new(address.ip(), address.port().into()));
+        for payload in self.payloads() {
+            let properties = Properties::new(&payload.properties);
+            let id_at = |(_, position)| store_host.map(|store_host| OffsetId { store_host, position }.to_string());
+            let offset_id = places.next(payload).and_then(id_at).unwrap_or_default();
+            tracer.sent(&Sent {
+                time_ms: self.born_time_ms,
+                group,
+                topic: &queue.topic,
+                unique_id: payload.unique_id().unwrap_or(&offset_id),
+                tag: properties.get_str(names::TAGS).unwrap_or_default(),
+                keys: properties.get_str(names::KEYS).unwrap_or_default(),
+                broker_address: address,
+                body_size_bytes: payload.body.len(),
+                took: self.started.elapsed(),
+                kind: payload.kind(),
+                offset_id: &offset_id,
+                is_success: true,
+            });
+        }
+    }
+
     /// Takes its receipts off `places` and tells who waits.
     pub(super) fn succeed(
         self,
@@ -249,8 +285,24 @@ pub(super) struct Times {
     pub(super) born_time_ms: u64,
 }
 
+impl Payload {
+    /// What a trace calls it.
+    fn kind(&self) -> SentKind {
+        let properties = Properties::new(&self.properties);
+        let is_delayed = [names::DELAY, names::TIMER_DELAY_MS, names::TIMER_DELAY_SEC, names::TIMER_DELIVER_MS];
+        if self.sys_flag & TRANSACTION_PREPARED != 0 {
+            SentKind::TransactionHalf
+        } else if is_delayed.into_iter().any(|name| properties.get(name).is_some()) {
+            SentKind::Delayed
+        } else {
+            SentKind::Normal
+        }
+    }
+}
+
 /// Gives the messages of a frame their offsets and positions, in order. A result covers a record: one message, or several
 /// that became a batch record, whose entries follow each other.
+#[derive(Clone)]
 pub(super) struct Places<'r> {
     results: std::slice::Iter<'r, SendResult>,
     left: u32,

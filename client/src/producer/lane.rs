@@ -301,6 +301,9 @@ impl LaneFrame {
                 let mut places = Places::new(&reply.results);
                 for job in jobs {
                     let status = (reply.code, reply.recall_handle.as_deref());
+                    if let Some(tracer) = &core.tracer {
+                        job.trace(tracer, &places, &core.config.group, &lane.queue, lane.way.address());
+                    }
                     job.succeed(&mut places, status, &lane.queue, lane.way.address());
                 }
             }

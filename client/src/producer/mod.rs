@@ -67,6 +67,8 @@ pub struct ProducerConfig {
     pub avoid_slow_brokers: bool,
     /// A topic that no broker has is created by its first send, if the brokers allow that. On, as in RocketMQ.
     pub create_topics: bool,
+    /// Whether each message that was stored is told to RocketMQ's trace topic. No.
+    pub trace: bool,
     /// Bytes of messages that may wait for acknowledgements (256 bytes more for each message); then [`Producer::send`]
     /// waits and [`Producer::enqueue`] gives [`Error::Full`]. 64 MiB.
     pub in_flight_bytes_max: u32,
@@ -83,6 +85,7 @@ impl Default for ProducerConfig {
             gather: true,
             avoid_slow_brokers: true,
             create_topics: true,
+            trace: false,
             in_flight_bytes_max: 64 << 20,
         }
     }

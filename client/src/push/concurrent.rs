@@ -31,7 +31,8 @@ async fn consume(worker: Arc<Worker>, core: Arc<Core>, mut batch: Messages) {
         if worker.is_closed() {
             return;
         }
-        let consumed = call(&core, &batch).await;
+        let is_success = |consumed: &Consumed| matches!(consumed, Consumed::Success | Consumed::First(1..));
+        let consumed = core.traced(&batch, call(&core, &batch), is_success).await;
         let left = settle(&core, &batch, consumed).await;
         drop(permit);
         let is_left = |message: &Message| left.iter().any(|left| left.queue_offset == message.queue_offset);

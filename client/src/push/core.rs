@@ -17,13 +17,14 @@ use crate::cluster::Cluster;
 use crate::consumer::Start;
 use crate::error::{Error, Result};
 use crate::group::client_id::{client_id, lasting_client_id};
-use crate::group::member::{INNER_PRODUCER_GROUP, Identity, Member, Owner};
+use crate::group::member::{INNER_PRODUCER_GROUP, Identity, Member, Owner, now_ms};
 use crate::group::offsets::Offsets;
-use crate::message::MessageQueue;
+use crate::message::{Message, MessageQueue};
 use crate::producer::{Dialect, Producer, ProducerConfig};
 use crate::remoting::broker::{own_queue, wire_queue};
 use crate::remoting::link::{ASKED_COUNT_MAX, Asked, Heard};
-use crate::unique::local_ip;
+use crate::trace::{Outcome, Tracer};
+use crate::unique::{UniqueIds, local_ip};
 
 /// How often locks are renewed, as in RocketMQ; a broker forgets them after 60 s.
 const LOCK_INTERVAL: Duration = Duration::from_secs(20);
@@ -34,6 +35,10 @@ pub(super) struct Core {
     pub(super) listener: Listener,
     pub(super) member: Arc<Member>,
     pub(super) offsets: Offsets,
+    /// Who is told what became of messages.
+    pub(super) tracer: Option<Tracer>,
+    /// Names calls in traces.
+    pub(super) unique_ids: UniqueIds,
     /// Calls that may run.
     pub(super) threads: Arc<Semaphore>,
     workers: Mutex<BTreeMap<MessageQueue, Arc<Worker>>>,
@@ -76,7 +81,10 @@ impl Core {
             strategy: config.strategy.clone(),
         };
         let member = Member::new(identity, cluster);
+        let tracer = if config.trace { Some(Tracer::start(&config.name_servers, &config.group)?) } else { None };
         let core = Arc::new_cyclic(|me| Self {
+            tracer,
+            unique_ids: UniqueIds::new(ip),
             threads: Arc::new(Semaphore::new(config.consume_threads)),
             config,
             listener,
@@ -88,6 +96,22 @@ impl Core {
             me: Weak::clone(me),
         });
         Ok((core, heard))
+    }
+
+    /// Calls a listener by `call`, and tells before and after, when that is wanted.
+    pub(super) async fn traced<T>(
+        &self,
+        messages: &[Message],
+        call: impl Future<Output = T>,
+        is_success: impl FnOnce(&T) -> bool,
+    ) -> T {
+        let Some(tracer) = &self.tracer else { return call.await };
+        let (id, group, started) = (self.unique_ids.next(), &self.config.group, Instant::now());
+        tracer.consuming(&id, group, now_ms(), messages);
+        let result = call.await;
+        let outcome = Outcome { took: started.elapsed(), is_success: is_success(&result) };
+        tracer.consumed(&id, group, now_ms(), messages, outcome);
+        result
     }
 
     /// The consumer's own producer.

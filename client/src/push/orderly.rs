@@ -53,7 +53,8 @@ async fn consume(worker: Arc<Worker>) {
             }
             continue;
         }
-        let consumed = call(&core, &batch).await;
+        let is_success = |consumed: &ConsumedInOrder| *consumed == ConsumedInOrder::Success;
+        let consumed = core.traced(&batch, call(&core, &batch), is_success).await;
         drop(permit);
         let left = match consumed {
             ConsumedInOrder::Success => Vec::new(),

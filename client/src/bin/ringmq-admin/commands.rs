@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ringmq_client::admin::{NewTopic, Outcome};
-use ringmq_client::{Admin, Broker, Error};
+use ringmq_client::{Admin, Broker, Error, Message};
 use ringmq_proto::code::Code;
 
 use crate::table::{Cell, Table};
@@ -139,6 +139,46 @@ pub(crate) async fn view_message(admin: &Admin, id: &str) -> Result<Report, Erro
     row("body bytes", Cell::Number(message.body.len() as u64));
     row("body", Cell::Text(String::from_utf8_lossy(&message.body).into_owned()));
     Ok(Report { table, failures: Vec::new() })
+}
+
+pub(crate) async fn messages_by_key(admin: &Admin, topic: &str, key: &str, count_max: u32) -> Result<Report, Error> {
+    Ok(listed(&admin.messages_by_key(topic, key, count_max, 0..=u64::MAX).await?))
+}
+
+pub(crate) async fn messages_by_id(admin: &Admin, topic: &str, id: &str) -> Result<Report, Error> {
+    Ok(listed(&admin.messages_by_unique_id(topic, id).await?))
+}
+
+pub(crate) async fn reset_group(
+    admin: &Admin,
+    group: &str,
+    topic: &str,
+    time_ms: Option<u64>,
+    backwards: bool,
+) -> Result<Report, Error> {
+    let mut table = Table::new(["broker", "queue", "offset"]);
+    for (queue, offset) in admin.reset_offsets(group, topic, time_ms, backwards).await? {
+        let (number, offset) = (Cell::Number(queue.queue_id.into()), Cell::Number(offset.get()));
+        table.push([(&*queue.broker_name).into(), number, offset]);
+    }
+    Ok(Report { table, failures: Vec::new() })
+}
+
+/// A row a message.
+fn listed(messages: &[Message]) -> Report {
+    let mut table = Table::new(["broker", "queue", "offset", "stored", "message id", "unique id", "body bytes"]);
+    for message in messages {
+        table.push([
+            (&*message.queue.broker_name).into(),
+            Cell::Number(message.queue.queue_id.into()),
+            Cell::Number(message.queue_offset.get()),
+            Cell::Text(utc(message.store_time_ms)),
+            Cell::Text(message.message_id()),
+            Cell::Text(message.unique_id()),
+            Cell::Number(message.body.len() as u64),
+        ]);
+    }
+    Report { table, failures: Vec::new() }
 }
 
 async fn masters(admin: &Admin, cluster: Option<&str>) -> Result<Vec<Broker>, Error> {

@@ -49,6 +49,9 @@ enum Command {
     /// Look at messages.
     #[command(subcommand)]
     Message(MessageCommand),
+    /// Change where consumer groups are.
+    #[command(subcommand)]
+    Group(GroupCommand),
 }
 
 #[derive(Subcommand)]
@@ -97,6 +100,40 @@ enum MessageCommand {
         /// The id: 32 or 56 hex digits.
         id: String,
     },
+    /// The messages of a topic with a key, newest first.
+    ByKey {
+        /// Name of the topic.
+        topic: String,
+        /// One of the words of the messages' KEYS.
+        key: String,
+        /// At most so many from each broker.
+        #[arg(long, value_name = "COUNT", default_value_t = 32)]
+        max: u32,
+    },
+    /// The messages of a topic with a unique id (UNIQ_KEY).
+    ById {
+        /// Name of the topic.
+        topic: String,
+        /// The id.
+        id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum GroupCommand {
+    /// Move a group in all queues of a topic. Members that are connected go on from there.
+    Reset {
+        /// Name of the group.
+        group: String,
+        /// Name of the topic.
+        topic: String,
+        /// To the first messages stored at this time or later, in ms since 1970; without it behind the newest ones.
+        #[arg(long, value_name = "MS")]
+        time: Option<u64>,
+        /// Also to older messages than the group has come to.
+        #[arg(long)]
+        backwards: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -136,6 +173,13 @@ fn run(arguments: Arguments) -> Result<Report, Error> {
             Command::Topic(TopicCommand::Stats { topic }) => commands::topic_stats(&admin, cluster, &topic).await,
             Command::Cluster(ClusterCommand::List) => commands::list_cluster(&admin, cluster).await,
             Command::Message(MessageCommand::View { id }) => commands::view_message(&admin, &id).await,
+            Command::Message(MessageCommand::ByKey { topic, key, max }) => {
+                commands::messages_by_key(&admin, &topic, &key, max).await
+            }
+            Command::Message(MessageCommand::ById { topic, id }) => commands::messages_by_id(&admin, &topic, &id).await,
+            Command::Group(GroupCommand::Reset { group, topic, time, backwards }) => {
+                commands::reset_group(&admin, &group, &topic, time, backwards).await
+            }
         }
     })
 }

@@ -10,9 +10,11 @@ use bytes::Bytes;
 use ringmq_proto::code::Code;
 use ringmq_proto::error::DecodeError;
 use ringmq_proto::ids::QueueOffset;
+use ringmq_proto::remoting::heartbeat::SubscriptionData;
 
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::group::subscription::is_meant;
 use crate::message::{Message, MessageQueue, decode_records, decode_stored_list};
 use crate::producer::Dialect;
 
@@ -48,6 +50,7 @@ pub(super) struct PullSize {
 /// See the module's text.
 pub(super) struct Reader {
     pub(super) queue: MessageQueue,
+    subscription: Option<SubscriptionData>,
     way: Way,
 }
 
@@ -75,12 +78,26 @@ impl Pulled {
 }
 
 impl Reader {
-    pub(super) fn new(dialect: Dialect, group: &str, cluster: Arc<Cluster>, queue: MessageQueue) -> Self {
+    /// A reader of `queue`. What `subscription` does not mean is left out.
+    pub(super) fn new(
+        dialect: Dialect,
+        group: &str,
+        cluster: Arc<Cluster>,
+        queue: MessageQueue,
+        subscription: Option<SubscriptionData>,
+    ) -> Self {
         let way = match dialect {
             Dialect::Native => Way::Native(Native::new(cluster, queue.clone())),
-            Dialect::Remoting => Way::Remoting(Remoting::new(cluster, queue.clone(), group.into())),
+            Dialect::Remoting => {
+                Way::Remoting(Remoting::new(cluster, queue.clone(), group.into(), subscription.as_ref()))
+            }
         };
-        Self { queue, way }
+        Self { queue, subscription, way }
+    }
+
+    /// Whether the application wants this one.
+    pub(super) fn is_meant(&self, message: &Message) -> bool {
+        self.subscription.as_ref().is_none_or(|subscription| is_meant(subscription, message))
     }
 
     /// Asks for messages from `offset` on.

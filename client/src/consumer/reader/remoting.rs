@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use ringmq_proto::ids::QueueOffset;
-use ringmq_proto::remoting::heartbeat::EXPRESSION_TAG;
+use ringmq_proto::remoting::heartbeat::{EXPRESSION_SQL92, EXPRESSION_TAG, SubscriptionData};
 use ringmq_proto::remoting::pull::pull_flag;
 
 use super::{Content, PullSize, Pulled};
 use crate::cluster::Cluster;
 use crate::error::Result;
+use crate::group::member::is_expression;
 use crate::message::MessageQueue;
 use crate::remoting::broker::PullSpec;
 use crate::remoting::link::RemotingLink;
@@ -21,11 +22,24 @@ pub(super) struct Remoting {
     queue: MessageQueue,
     cluster: Arc<Cluster>,
     group: Arc<str>,
+    /// What is asked for, and in which language.
+    expression: Arc<str>,
+    expression_type: &'static str,
 }
 
 impl Remoting {
-    pub(super) const fn new(cluster: Arc<Cluster>, queue: MessageQueue, group: Arc<str>) -> Self {
-        Self { queue, cluster, group }
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        queue: MessageQueue,
+        group: Arc<str>,
+        subscription: Option<&SubscriptionData>,
+    ) -> Self {
+        let expression = subscription.map_or(ALL, |subscription| &subscription.sub_string).into();
+        let expression_type = match subscription {
+            Some(subscription) if is_expression(subscription) => EXPRESSION_SQL92,
+            _ => EXPRESSION_TAG,
+        };
+        Self { queue, cluster, group, expression, expression_type }
     }
 
     pub(super) async fn pull(&self, offset: QueueOffset, size: PullSize) -> Result<Pulled> {
@@ -40,9 +54,9 @@ impl Remoting {
             sys_flag: waits | pull_flag::SUBSCRIPTION,
             commit_offset: 0,
             wait: size.wait,
-            subscription: Some(ALL.into()),
+            subscription: Some(Arc::clone(&self.expression)),
             sub_version: 0,
-            expression_type: Some(EXPRESSION_TAG),
+            expression_type: Some(self.expression_type),
         };
         let pulled = self.link().await?.pull_messages(spec).await?;
         let next_offset = own_offset(pulled.header.next_begin_offset);
