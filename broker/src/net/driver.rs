@@ -43,6 +43,10 @@ pub trait Socket {
 
     /// The connection is over: the plane lets go of it.
     fn close(&self);
+
+    /// The same at once, and in a way that a client notices which waits for answers: RocketMQ's clients before 5.x wait on when
+    /// a connection is closed, but not when it is reset, and then ask another broker in time.
+    fn abort(&self);
 }
 
 /// How a shard ended.
@@ -241,7 +245,7 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
 
     /// The client is gone.
     pub fn hang_up(&mut self, now: Now, connection: ConnectionId, ring: &mut RingDisk) {
-        if self.forget(connection) {
+        if self.forget(connection, S::close) {
             self.counts.hung_up += 1;
             self.input(now, Input::Closed { connection }, ring);
         }
@@ -285,12 +289,12 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
         self.ended = Some(ended);
         for connection in self.connections.ids() {
             *self.counts.closed.entry(CloseReason::Stopping).or_default() += 1;
-            self.forget(connection);
+            self.forget(connection, S::abort);
         }
         self.effects = Effects::default();
     }
 
-    fn forget(&mut self, connection: ConnectionId) -> bool {
+    fn forget(&mut self, connection: ConnectionId, how: fn(&S)) -> bool {
         let Some(mut removed) = self.connections.remove(connection) else { return false };
         if let Lane::Secured(_) = removed.lane {
             let last = self.tls.end(&mut removed.lane);
@@ -299,13 +303,13 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
                 tracing::trace!("the client is gone, or reads nothing");
             }
         }
-        removed.socket.close();
+        how(&removed.socket);
         true
     }
 
     /// The connection is over by the client's doing; the shard hears of it with [`Self::report`].
     fn lose(&mut self, connection: ConnectionId) {
-        if self.forget(connection) {
+        if self.forget(connection, S::close) {
             self.counts.hung_up += 1;
             self.gone.push(connection);
         }
@@ -436,7 +440,8 @@ impl<M: StepMachine, S: Socket> Driver<M, S> {
 
     fn close_and_pause(&mut self) {
         for (connection, reason) in mem::take(&mut self.effects.close) {
-            if self.forget(connection) {
+            let how = if reason == CloseReason::Stopping { S::abort } else { S::close };
+            if self.forget(connection, how) {
                 *self.counts.closed.entry(reason).or_default() += 1;
                 self.gone.push(connection);
             }

@@ -4,6 +4,9 @@ import json
 from .build import HERE
 
 CASES = HERE / "cases.json"
+# What the detail of a case begins with that failed at first.
+SECOND_TRY = "failed at first"
+
 NOT_YET = HERE / "not-yet.json"
 
 

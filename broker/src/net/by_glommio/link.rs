@@ -102,4 +102,13 @@ impl Socket for Link {
         wake(&self.inner.receiver);
         wake(&self.inner.sender);
     }
+
+    fn abort(&self) {
+        if self.inner.closed.replace(true) {
+            return;
+        }
+        socket::reset(handover::descriptor(&self.inner.stream.borrow()));
+        wake(&self.inner.receiver);
+        wake(&self.inner.sender);
+    }
 }

@@ -21,12 +21,12 @@ use futures_lite::future;
 use self::link::Link;
 use self::nudge::Nudge;
 use self::signal::Signal;
-use super::StepMachine;
 use super::buffer::ReceiveBuffer;
 use super::clock::now;
 use super::driver::{Asks, Driver, Ended};
 use super::plane::{ACCEPT_REST, Outside, PUBLISH_INTERVAL, REPEAT_NS_MIN, Start, deliver, publish, report_end};
 use super::tls::HANDSHAKE_COST_BYTES;
+use super::{StepMachine, socket};
 use crate::disk::Completion;
 use crate::disk::ring::{RingDisk, ShardSlot, Waiter, handover};
 use crate::shard::io::{ConnectionId, Fatal, Input};
@@ -257,9 +257,7 @@ impl<M: StepMachine + 'static> Plane<M> {
                 // Gone before it was looked at.
                 Err(_) => continue,
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection that waits for small replies");
-            }
+            socket::prepare(handover::descriptor(&stream));
             let link = Link::new(stream);
             let opened = self.call(index, |driver, ring| driver.open(now(), link.clone(), peer.into(), ring));
             if let Some(connection) = opened {

@@ -81,4 +81,11 @@ impl Socket for Link {
             self.inner.over.borrow_mut().push(self.inner.token);
         }
     }
+
+    fn abort(&self) {
+        if !self.inner.closed.replace(true) {
+            socket::reset(self.fd());
+            self.inner.over.borrow_mut().push(self.inner.token);
+        }
+    }
 }

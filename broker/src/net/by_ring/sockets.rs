@@ -215,9 +215,7 @@ impl<M: StepMachine> Plane<M> {
                     }
                 },
             };
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection that waits for small replies");
-            }
+            socket::prepare(stream.as_fd());
             let token = self.ring.socket_token();
             let link = Link::new(stream, token, Over::clone(&self.sockets.over));
             let opened = self.shards[shard].driver.open(self.now, link.clone(), peer.into(), &mut self.ring);

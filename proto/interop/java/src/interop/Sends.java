@@ -161,7 +161,9 @@ final class Sends {
         Check.that("level 1: expected 1000 to 3000 ms, got " + first, first >= 950 && first < 3000);
         Check.that("level 2: expected 3000 to 6000 ms, got " + second, second >= 2950 && second < 6000);
         Check.equal("topic", topic, inbox.find("level-2").getTopic());
-        Check.equal("queue offset", 1L, inbox.find("level-1").getQueueOffset());
+        if (Version.masters(scene.admin()).size() == 1) {
+            Check.equal("queue offset", 1L, inbox.find("level-1").getQueueOffset());
+        }
     }
 
     private static void compressed(Scene scene) throws Exception {

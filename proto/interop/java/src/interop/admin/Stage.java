@@ -71,6 +71,10 @@ final class Stage {
         Check.await("all messages consumed", 30, () -> consumed.get() >= MESSAGES);
     }
 
+    String consumerId() {
+        return consumer.buildMQClientId();
+    }
+
     void stopConsumer() {
         consumer.shutdown();
     }
