@@ -36,9 +36,10 @@ class Client:
         self.command = self.prepare(self)
 
     def command_for(self, suite, cluster, against, only, directory):
+        # Cases name their topics after the folder, so that a second try has topics of its own.
         own = [part.replace("@HOME@", str(directory)) for part in map(str, self.command)]
         command = [*own, "--namesrv", cluster.namesrv, "--suite", suite, "--against", against,
-                   "--client", self.name, "--masters", ",".join(cluster.masters()), *self.options]
+                   "--client", directory.name, "--masters", ",".join(cluster.masters()), *self.options]
         return command + (["--only", ",".join(only)] if only else [])
 
 

@@ -69,6 +69,7 @@ final class Pulls {
         sendMany(scene.producer(), topic, "few", 5);
         DefaultMQPullConsumer consumer = puller(scene, scene.group());
         MessageQueue queue = consumer.fetchSubscribeMessageQueues(topic).iterator().next();
+        Check.await("all five are in the queue", 10, () -> consumer.maxOffset(queue) == 5);
         PullResult beyond = consumer.pull(queue, "*", 1000, 8);
         Check.equal("status far beyond the end", PullStatus.OFFSET_ILLEGAL, beyond.getPullStatus());
         Check.equal("corrected offset", 5L, beyond.getNextBeginOffset());

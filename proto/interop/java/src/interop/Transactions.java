@@ -62,7 +62,9 @@ final class Transactions {
         half.setKeys("key-" + body);
         TransactionSendResult result = producer.sendMessageInTransaction(half, null);
         Check.equal("status of the half message", SendStatus.SEND_OK, result.getSendStatus());
-        Check.equal("transaction id", result.getMsgId(), result.getTransactionId());
+        if (!scene.against.equals("apache-4.9.8")) {
+            Check.equal("transaction id", result.getMsgId(), result.getTransactionId());
+        }
         return result;
     }
 
