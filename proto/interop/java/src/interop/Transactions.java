@@ -57,7 +57,7 @@ final class Transactions {
         return scene.started(producer);
     }
 
-    private static TransactionSendResult sendHalf(TransactionMQProducer producer, String topic, String body) throws Exception {
+    private static TransactionSendResult sendHalf(Scene scene, TransactionMQProducer producer, String topic, String body) throws Exception {
         Message half = message(topic, body);
         half.setKeys("key-" + body);
         TransactionSendResult result = producer.sendMessageInTransaction(half, null);
@@ -73,7 +73,7 @@ final class Transactions {
         Verdicts verdicts = new Verdicts(LocalTransactionState.COMMIT_MESSAGE, LocalTransactionState.COMMIT_MESSAGE);
         Inbox inbox = new Inbox();
         scene.consume(scene.group(), topic, "*", inbox);
-        TransactionSendResult result = sendHalf(producer(scene, verdicts), topic, "committed");
+        TransactionSendResult result = sendHalf(scene, producer(scene, verdicts), topic, "committed");
         inbox.awaitEachOnce(List.of("committed"), 20);
         MessageExt got = inbox.find("committed");
         Check.equal("unique id", result.getMsgId(), got.getMsgId());
@@ -88,7 +88,7 @@ final class Transactions {
         Inbox inbox = new Inbox();
         scene.consume(scene.group(), topic, "*", inbox);
         TransactionMQProducer producer = producer(scene, verdicts);
-        sendHalf(producer, topic, "rolled back");
+        sendHalf(scene, producer, topic, "rolled back");
         send(producer, message(topic, "in between"));
         inbox.awaitAll(List.of("in between"), 20);
         // A verdict that was not heard would be asked for after three seconds.
@@ -105,7 +105,7 @@ final class Transactions {
         Verdicts verdicts = new Verdicts(LocalTransactionState.UNKNOW, LocalTransactionState.COMMIT_MESSAGE);
         Inbox inbox = new Inbox();
         scene.consume(scene.group(), topic, "*", inbox);
-        TransactionSendResult result = sendHalf(producer(scene, verdicts), topic, "asked about");
+        TransactionSendResult result = sendHalf(scene, producer(scene, verdicts), topic, "asked about");
         inbox.awaitAll(List.of("asked about"), 40);
         MessageExt check = verdicts.checks.get(0);
         Check.equal("topic of the check", topic, check.getTopic());
@@ -121,7 +121,7 @@ final class Transactions {
         Inbox inbox = new Inbox();
         scene.consume(scene.group(), topic, "*", inbox);
         TransactionMQProducer producer = producer(scene, verdicts);
-        sendHalf(producer, topic, "unwanted");
+        sendHalf(scene, producer, topic, "unwanted");
         Check.await("two checks", 40, () -> verdicts.checks.size() >= 2);
         send(producer, message(topic, "end"));
         inbox.awaitEachOnce(List.of("end"), 20);
@@ -134,7 +134,7 @@ final class Transactions {
         scene.consume(scene.group(), topic, "*", inbox);
         TransactionMQProducer producer = producer(scene, verdicts);
         String undecided = scene.name("undecided");
-        TransactionSendResult result = sendHalf(producer, topic, undecided);
+        TransactionSendResult result = sendHalf(scene, producer, topic, undecided);
         // transactionCheckMax is 3 here.
         Check.await("three checks", 40, () -> verdicts.checks.size() >= 3);
         MessageExt kept = scene.find("TRANS_CHECK_MAX_TIME_TOPIC", undecided, 20);
