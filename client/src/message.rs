@@ -391,6 +391,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_body_that_its_producer_compressed_by_zlib_is_inflated_and_a_damaged_one_refused() {
+        let text = "a body of more than 4 KiB ".repeat(200);
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(5));
+        std::io::Write::write_all(&mut zlib, text.as_bytes()).expect("in memory");
+        let body = zlib.finish().expect("in memory");
+        let decode = |sys_flag, body: &[u8]| {
+            decode_stored("b".into(), &StoredMessageParts { sys_flag, body, ..parts() }.to_vec().into())
+        };
+        for sys_flag in [0x1, 0x301] {
+            assert_eq!(decode(sys_flag, &body).expect("zlib").body, text);
+        }
+        assert!(decode(0x301, &body[..body.len() / 2]).is_err());
+        assert_eq!(decode(0x101, &body).expect("LZ4 is the application's business").body, body);
+    }
+
+    #[test]
     fn a_newer_kind_of_record_is_skipped_unless_it_must_be_understood() {
         let newer = RecordKind(99);
         let (messages, result) = decode([record(newer, RecordFlags::NONE, b"?"), message_record(1)].concat(), 0);

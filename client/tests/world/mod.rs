@@ -2,6 +2,8 @@
 
 #![allow(unreachable_pub, dead_code, reason = "shared by several tests, each of which uses a part")]
 
+pub mod listening;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
