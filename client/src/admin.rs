@@ -11,6 +11,8 @@ use ringmq_proto::remoting::admin::offsets::InvokeResetOffset;
 use ringmq_proto::remoting::query::{QueryMessage, UNIQUE_QUERY_COUNT_MAX};
 use ringmq_proto::remoting::route::MASTER_ID;
 
+use ringmq_tls::ClientTls;
+
 use crate::cluster::{Broker, Cluster};
 use crate::connection::Event;
 use crate::error::{Error, Result};
@@ -68,7 +70,12 @@ pub struct TopicInfo {
 impl Admin {
     /// An administrator of the cluster of `HOST:PORT;HOST:PORT;…`. Must be called within a tokio runtime.
     pub fn start(name_servers: &str) -> Result<Self> {
-        Ok(Self { cluster: Cluster::new(name_servers)? })
+        Self::start_with(name_servers, None)
+    }
+
+    /// The same, with TLS.
+    pub fn start_with(name_servers: &str, tls: Option<&ClientTls>) -> Result<Self> {
+        Ok(Self { cluster: Cluster::new(name_servers, tls)? })
     }
 
     /// All brokers that are registered.

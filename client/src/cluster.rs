@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringmq_proto::remoting::route::{ClusterInfo, MASTER_ID, PERM_READ, PERM_WRITE, TopicRoute};
+use ringmq_tls::ClientTls;
 
 use crate::error::{Error, Result};
 use crate::link::Link;
@@ -45,6 +46,8 @@ pub struct Broker {
 /// Shared by what an application makes of one set of name servers. Dropping it closes the links.
 pub(crate) struct Cluster {
     name_servers: NameServers,
+    /// How brokers are spoken to; none: without TLS.
+    tls: Option<ClientTls>,
     links: Mutex<HashMap<Arc<str>, Arc<Link>>>,
     remoting_links: Mutex<HashMap<Arc<str>, Arc<RemotingLink>>>,
     /// Who hears what brokers ask on remoting connections.
@@ -58,14 +61,21 @@ type Recent = (Instant, Arc<[BrokerQueues]>);
 
 impl Cluster {
     /// The cluster of `address;address;…`.
-    pub(crate) fn new(name_servers: &str) -> Result<Self> {
-        Self::hearing(name_servers, None)
+    pub(crate) fn new(name_servers: &str, tls: Option<&ClientTls>) -> Result<Self> {
+        Self::hearing(name_servers, tls, None)
     }
 
     /// The same, and what brokers ask on remoting connections goes to `heard`.
-    pub(crate) fn hearing(name_servers: &str, heard: Option<tokio::sync::mpsc::Sender<Heard>>) -> Result<Self> {
+    pub(crate) fn hearing(
+        name_servers: &str,
+        tls: Option<&ClientTls>,
+        heard: Option<tokio::sync::mpsc::Sender<Heard>>,
+    ) -> Result<Self> {
+        // Read anew for each connection; what cannot be used at all is said at once.
+        tls.map(ClientTls::config).transpose().map_err(|error| Error::Tls(error.into()))?;
         Ok(Self {
-            name_servers: NameServers::parse(name_servers)?,
+            name_servers: NameServers::parse(name_servers, tls.cloned())?,
+            tls: tls.cloned(),
             links: Mutex::default(),
             remoting_links: Mutex::default(),
             heard,
@@ -81,7 +91,7 @@ impl Cluster {
     /// The remoting link to `address`: the same one for all who ask.
     pub(crate) fn remoting(&self, address: &Arc<str>) -> Arc<RemotingLink> {
         let mut links = self.remoting_links.lock().unwrap_or_else(PoisonError::into_inner);
-        let spawn = || RemotingLink::spawn(Arc::clone(address), self.heard.clone());
+        let spawn = || RemotingLink::spawn(Arc::clone(address), self.tls.clone(), self.heard.clone());
         Arc::clone(links.entry(Arc::clone(address)).or_insert_with(spawn))
     }
 
@@ -105,7 +115,9 @@ impl Cluster {
     /// The link to `address`: the same one for all who ask.
     pub(crate) fn link(&self, address: &Arc<str>) -> Arc<Link> {
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(links.entry(Arc::clone(address)).or_insert_with(|| Link::spawn(Arc::clone(address))))
+        Arc::clone(
+            links.entry(Arc::clone(address)).or_insert_with(|| Link::spawn(Arc::clone(address), self.tls.clone())),
+        )
     }
 
     /// The masters that have `topic`, in the order of their names.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ringmq_proto::code::Code;
+use ringmq_tls::TlsError;
 
 use crate::connection::{ConnectionError, RequestError};
 use crate::outgoing::InvalidMessage;
@@ -35,6 +36,9 @@ pub enum Error {
     /// A configuration or an argument that cannot be used.
     #[error("{0}")]
     Argument(&'static str),
+    /// Certificates or keys that cannot be used.
+    #[error("TLS: {0}")]
+    Tls(Arc<TlsError>),
     /// A broker answered with a code other than success.
     #[error("{address} answered with code {code}: {remark}")]
     Refused {
@@ -153,7 +157,7 @@ impl Error {
     /// Whose fault it is, and with it whether to try again.
     pub const fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) | Self::Argument(_) | Self::BeyondLimits { .. } => ErrorKind::Reject,
+            Self::Invalid(_) | Self::Argument(_) | Self::Tls(_) | Self::BeyondLimits { .. } => ErrorKind::Reject,
             Self::Refused { code, .. } => kind_of_code(*code),
             Self::Connect { .. }
             | Self::Disconnected { .. }

@@ -61,4 +61,5 @@ pub use outgoing::{InvalidMessage, OutgoingMessage};
 pub use producer::{Dialect, PendingSend, Producer, ProducerConfig, SendReceipt};
 pub use push::{Consumed, ConsumedInOrder, Listener, PushConsumer, PushConsumerConfig};
 pub use request_reply::{Requester, reply_to};
+pub use ringmq_tls::{ClientTls, Identity, Trust};
 pub use transaction::{TransactionProducer, TransactionState};

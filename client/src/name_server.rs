@@ -11,7 +11,7 @@ use ringmq_proto::code::Code;
 use ringmq_proto::limits::FRAME_SIZE_BYTES_MAX;
 use ringmq_proto::remoting::route::{ClusterInfo, GetRoute, TopicRoute};
 use ringmq_proto::remoting::{Header, SerializeType, encode_frame, request_code, split_frame};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ringmq_tls::{ClientStream, ClientTls};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
@@ -34,10 +34,12 @@ pub(crate) struct NameServers {
 
 #[derive(Debug, Default)]
 struct State {
+    /// None: they are spoken to without TLS.
+    tls: Option<ClientTls>,
     /// Index of the address that is asked first.
     current: usize,
     /// The connection to it.
-    stream: Option<TcpStream>,
+    stream: Option<ClientStream>,
     opaque: i32,
 }
 
@@ -50,7 +52,7 @@ struct Answer {
 
 impl NameServers {
     /// Reads `address;address;…`.
-    pub(crate) fn parse(written: &str) -> Result<Self> {
+    pub(crate) fn parse(written: &str, tls: Option<ClientTls>) -> Result<Self> {
         let addresses: Vec<Arc<str>> =
             written.split(';').map(str::trim).filter(|address| !address.is_empty()).map(Arc::from).collect();
         let is_address = |address: &Arc<str>| {
@@ -59,7 +61,8 @@ impl NameServers {
         if addresses.is_empty() || !addresses.iter().all(is_address) {
             return Err(Error::Argument("name servers are written HOST:PORT, several separated by ';'"));
         }
-        Ok(Self { addresses, written: written.into(), state: Mutex::default() })
+        let state = State { tls, ..State::default() };
+        Ok(Self { addresses, written: written.into(), state: Mutex::new(state) })
     }
 
     /// The first address.
@@ -123,13 +126,22 @@ impl State {
         {
             return Ok(answer);
         }
-        let connect = timeout(ANSWER_TIMEOUT, TcpStream::connect(&**address)).await;
-        let stream = connect.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let connect = async {
+            let tls = self.tls.as_ref().map(ClientTls::config).transpose()?;
+            ClientStream::new(TcpStream::connect(&**address).await?, address, tls).await
+        };
+        let stream = timeout(ANSWER_TIMEOUT, connect).await;
+        let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(|source| Error::Connect { address: Arc::clone(address), source: source.into() })?;
         self.exchange_on(stream, address, header).await
     }
 
-    async fn exchange_on(&mut self, mut stream: TcpStream, address: &Arc<str>, header: &Header<'_>) -> Result<Answer> {
+    async fn exchange_on(
+        &mut self,
+        mut stream: ClientStream,
+        address: &Arc<str>,
+        header: &Header<'_>,
+    ) -> Result<Answer> {
         self.opaque = self.opaque.wrapping_add(1);
         let header = Header { opaque: self.opaque, ..header.clone() };
         let answer = timeout(ANSWER_TIMEOUT, exchange_frames(&mut stream, address, &header)).await;
@@ -139,7 +151,7 @@ impl State {
     }
 }
 
-async fn exchange_frames(stream: &mut TcpStream, address: &Arc<str>, header: &Header<'_>) -> Result<Answer> {
+async fn exchange_frames(stream: &mut ClientStream, address: &Arc<str>, header: &Header<'_>) -> Result<Answer> {
     let disconnected = |source: io::Error| Error::Disconnected { address: Arc::clone(address), source: source.into() };
     let bad = |reason: String| Error::BadRoute { address: Arc::clone(address), reason };
     let mut request = Vec::new();
@@ -175,10 +187,10 @@ mod tests {
 
     #[test]
     fn addresses_are_separated_by_semicolons() {
-        let servers = NameServers::parse("127.0.0.1:9876; localhost:9877;").expect("two addresses");
+        let servers = NameServers::parse("127.0.0.1:9876; localhost:9877;", None).expect("two addresses");
         assert_eq!(servers.addresses, ["127.0.0.1:9876".into(), "localhost:9877".into()] as [Arc<str>; 2]);
         for wrong in ["", ";", "localhost", "localhost:port", ":9876", "a:1;b"] {
-            assert!(NameServers::parse(wrong).is_err(), "{wrong}");
+            assert!(NameServers::parse(wrong, None).is_err(), "{wrong}");
         }
     }
 }

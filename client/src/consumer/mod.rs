@@ -30,6 +30,7 @@ use crate::message::{Message, MessageQueue};
 use crate::outgoing::check_topic;
 use crate::producer::Dialect;
 use crate::remoting::link::{ASKED_COUNT_MAX, Heard};
+use ringmq_tls::ClientTls;
 
 /// Where a group begins in a queue in which it never committed an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum Start {
 pub struct PullConsumerConfig {
     /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
     pub name_servers: String,
+    /// How name servers and brokers are spoken to; none: without TLS.
+    pub tls: Option<ClientTls>,
     /// How messages travel.
     pub dialect: Dialect,
     /// The consumer group: whose offsets are read and committed.
@@ -79,6 +82,7 @@ impl Default for PullConsumerConfig {
     fn default() -> Self {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
+            tls: None,
             dialect: Dialect::Native,
             group: String::new(),
             start: Start::Last,
@@ -129,7 +133,7 @@ impl PullConsumer {
         let (sender, heard) = mpsc::channel(ASKED_COUNT_MAX);
         let inner = Arc::new(Inner {
             runtime,
-            cluster: Arc::new(Cluster::hearing(&config.name_servers, Some(sender))?),
+            cluster: Arc::new(Cluster::hearing(&config.name_servers, config.tls.as_ref(), Some(sender))?),
             config: Arc::new(config),
             assigned: Mutex::default(),
             arrived: Arc::default(),

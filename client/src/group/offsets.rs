@@ -183,7 +183,7 @@ mod tests {
     }
 
     fn local(directory: &Path) -> Result<Offsets> {
-        let cluster = Arc::new(Cluster::new("127.0.0.1:1").expect("an address"));
+        let cluster = Arc::new(Cluster::new("127.0.0.1:1", None).expect("an address"));
         Offsets::local(cluster, "g".into(), directory, "c@i")
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use ringmq_tls::ClientTls;
 use tokio::sync::{Notify, watch};
 
 use crate::error::{Error, Result};
@@ -42,19 +43,25 @@ pub(super) enum Status {
 /// See the module's text.
 pub(crate) struct Gate {
     address: Arc<str>,
+    tls: Option<ClientTls>,
     /// There is output, or a wish to connect, or the link was closed.
     wake: Notify,
     status: watch::Sender<Status>,
 }
 
 impl Gate {
-    pub(crate) fn new(address: Arc<str>) -> Self {
-        Self { address, wake: Notify::new(), status: watch::Sender::new(Status::Idle) }
+    pub(crate) fn new(address: Arc<str>, tls: Option<ClientTls>) -> Self {
+        Self { address, tls, wake: Notify::new(), status: watch::Sender::new(Status::Idle) }
     }
 
     /// Where to.
     pub(crate) const fn address(&self) -> &Arc<str> {
         &self.address
+    }
+
+    /// How to speak there; none: without TLS.
+    pub(super) const fn tls(&self) -> Option<&ClientTls> {
+        self.tls.as_ref()
     }
 
     /// Waits for a connection and gives its generation; the last failure at once while its back-off lasts.

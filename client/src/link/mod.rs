@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use ringmq_proto::code::Code;
+use ringmq_tls::ClientTls;
 use tokio::sync::oneshot;
 
 use crate::connection::{Connection, Event, RequestError, RequestId, SendItem, SendOptions, SendResult};
@@ -87,9 +88,9 @@ pub(crate) struct Link {
 
 impl Link {
     /// A link to `address`. Its task runs until [`Link::close`].
-    pub(crate) fn spawn(address: Arc<str>) -> Arc<Self> {
+    pub(crate) fn spawn(address: Arc<str>, tls: Option<ClientTls>) -> Arc<Self> {
         let state = State { connection: Connection::new(), generation: 0, waiting: Vec::new() };
-        let link = Arc::new(Self { gate: Gate::new(address), state: Mutex::new(state) });
+        let link = Arc::new(Self { gate: Gate::new(address, tls), state: Mutex::new(state) });
         tokio::spawn(serve(Arc::clone(&link)));
         link
     }

@@ -5,10 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringmq_tls::{ClientStream, ClientTls};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::gate::Served;
+use super::gate::{Gate, Served};
 use crate::error::{Error, Result};
 
 /// How long connecting and the exchange of hellos may take.
@@ -33,7 +34,7 @@ pub(crate) async fn serve<L: Served>(link: Arc<L>) {
             gate.woken().await;
             continue;
         }
-        let error = match connect(gate.address()).await {
+        let error = match connect(gate).await {
             Ok(stream) => {
                 link.connected();
                 let (error, was_ready) = run(&*link, stream).await;
@@ -52,7 +53,8 @@ pub(crate) async fn serve<L: Served>(link: Arc<L>) {
     link.reset(&Error::Closed);
 }
 
-async fn connect(address: &Arc<str>) -> Result<TcpStream> {
+async fn connect(gate: &Gate) -> Result<ClientStream> {
+    let address = gate.address();
     let error = |source: io::Error| Error::Connect { address: Arc::clone(address), source: source.into() };
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(&**address)).await;
     let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(error)?;
@@ -62,11 +64,13 @@ async fn connect(address: &Arc<str>) -> Result<TcpStream> {
     if stream.local_addr().map_err(error)? == stream.peer_addr().map_err(error)? {
         return Err(error(io::ErrorKind::ConnectionRefused.into()));
     }
-    Ok(stream)
+    let tls = gate.tls().map(ClientTls::config).transpose().map_err(|source| error(source.into()))?;
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, ClientStream::new(stream, address, tls)).await;
+    stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(error)
 }
 
 /// Serves one connection to its end: why it ended, and whether it was ever ready.
-async fn run(link: &impl Served, stream: TcpStream) -> (Error, bool) {
+async fn run(link: &impl Served, stream: ClientStream) -> (Error, bool) {
     let hello_deadline = Instant::now() + CONNECT_TIMEOUT;
     let mut socket = Socket::new(stream);
     let mut expiry = tokio::time::interval(EXPIRY_INTERVAL);
@@ -98,7 +102,7 @@ async fn run(link: &impl Served, stream: TcpStream) -> (Error, bool) {
 
 /// The socket and what is between it and the connection.
 struct Socket {
-    stream: TcpStream,
+    stream: ClientStream,
     /// Taken from the connection; `written` bytes of it are with the system.
     output: Vec<u8>,
     written: usize,
@@ -108,7 +112,7 @@ struct Socket {
 }
 
 impl Socket {
-    fn new(stream: TcpStream) -> Self {
+    fn new(stream: ClientStream) -> Self {
         let input = vec![0; RECEIVE_SIZE_BYTES];
         Self { stream, output: Vec::new(), written: 0, input, heard_at: Instant::now() }
     }

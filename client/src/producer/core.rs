@@ -45,7 +45,7 @@ pub(super) struct Core {
 impl Core {
     /// What brokers ask on remoting connections goes to `heard`.
     pub(super) fn start(mut config: ProducerConfig, heard: Option<mpsc::Sender<Heard>>) -> Result<Arc<Self>> {
-        let cluster = Cluster::hearing(&config.name_servers, heard)?;
+        let cluster = Cluster::hearing(&config.name_servers, config.tls.as_ref(), heard)?;
         // A remoting frame holds one message, or one batch.
         config.gather &= config.dialect == Dialect::Native;
         let runtime =

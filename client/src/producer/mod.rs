@@ -31,6 +31,7 @@ use crate::cluster::Cluster;
 use crate::error::{Error, Result};
 use crate::outgoing::{InvalidMessage, OutgoingMessage, Parts};
 use crate::remoting::link::Heard;
+use ringmq_tls::ClientTls;
 
 /// What a waiting message counts beside its bytes.
 const MESSAGE_OVERHEAD_SIZE_BYTES: usize = 256;
@@ -50,6 +51,8 @@ pub enum Dialect {
 pub struct ProducerConfig {
     /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
     pub name_servers: String,
+    /// How name servers and brokers are spoken to; none: without TLS.
+    pub tls: Option<ClientTls>,
     /// The producer group, which brokers see with [`Dialect::Remoting`]. `RINGMQ_PRODUCER`.
     pub group: Arc<str>,
     /// How messages travel.
@@ -78,6 +81,7 @@ impl Default for ProducerConfig {
     fn default() -> Self {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
+            tls: None,
             group: "RINGMQ_PRODUCER".into(),
             dialect: Dialect::Native,
             send_timeout: Duration::from_secs(3),

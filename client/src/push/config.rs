@@ -6,12 +6,15 @@ use std::time::Duration;
 use crate::consumer::Start;
 use crate::error::{Error, Result};
 use crate::group::{Filter, MessageModel, Strategy};
+use ringmq_tls::ClientTls;
 
 /// How a push consumer behaves. The defaults are RocketMQ's.
 #[derive(Clone, Debug)]
 pub struct PushConsumerConfig {
     /// The cluster's name servers, `HOST:PORT;HOST:PORT;…`.
     pub name_servers: String,
+    /// How name servers and brokers are spoken to; none: without TLS.
+    pub tls: Option<ClientTls>,
     /// The consumer group.
     pub group: String,
     /// What is read: topics and filters. All members of a group must say the same.
@@ -61,6 +64,7 @@ impl Default for PushConsumerConfig {
     fn default() -> Self {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
+            tls: None,
             group: String::new(),
             subscriptions: Vec::new(),
             model: MessageModel::Clustering,

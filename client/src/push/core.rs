@@ -53,7 +53,7 @@ impl Core {
         let outside = |_| Error::Argument("a consumer is started within a tokio runtime");
         tokio::runtime::Handle::try_current().map_err(outside)?;
         let (sender, heard) = mpsc::channel(ASKED_COUNT_MAX);
-        let cluster = Arc::new(Cluster::hearing(&config.name_servers, Some(sender))?);
+        let cluster = Arc::new(Cluster::hearing(&config.name_servers, config.tls.as_ref(), Some(sender))?);
         let ip = local_ip(cluster.first_name_server());
         let group: Arc<str> = config.group.as_str().into();
         let instance = config.instance_name.as_deref();

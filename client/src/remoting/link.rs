@@ -8,6 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use ringmq_proto::code::Code;
 use ringmq_proto::remoting::{ExtFields, ExtHeader};
+use ringmq_tls::ClientTls;
 use tokio::sync::{mpsc, oneshot};
 
 use super::connection::{BrokerRequest, Connection, Event, Fields, ReplyTo, Response, SerializeType};
@@ -93,11 +94,11 @@ impl std::fmt::Debug for RemotingLink {
 
 impl RemotingLink {
     /// A link to `address`. Its task runs until [`RemotingLink::close`]. What the broker asks goes to `heard`.
-    pub(crate) fn spawn(address: Arc<str>, heard: Option<mpsc::Sender<Heard>>) -> Arc<Self> {
+    pub(crate) fn spawn(address: Arc<str>, tls: Option<ClientTls>, heard: Option<mpsc::Sender<Heard>>) -> Arc<Self> {
         let connection = Connection::new(SerializeType::Json);
         let state = State { connection, generation: 0, waiting: Vec::new() };
         let link = Arc::new_cyclic(|me| Self {
-            gate: Gate::new(address),
+            gate: Gate::new(address, tls),
             state: Mutex::new(state),
             heard,
             me: std::sync::Weak::clone(me),

@@ -8,10 +8,11 @@ mod table;
 mod time;
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use ringmq_client::{Admin, Error, ErrorKind};
+use ringmq_client::{Admin, ClientTls, Error, ErrorKind, Identity, Trust};
 
 use commands::Report;
 
@@ -31,6 +32,18 @@ struct Arguments {
     /// Only brokers of this cluster.
     #[arg(long, global = true, value_name = "NAME")]
     cluster: Option<String>,
+    /// Speak TLS to name servers and brokers, whoever they are.
+    #[arg(long, global = true)]
+    tls: bool,
+    /// Speak TLS to those alone that a certificate of this PEM file has signed.
+    #[arg(long, global = true, value_name = "FILE")]
+    tls_trust: Option<PathBuf>,
+    /// PEM file of a certificate to show them.
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Write JSON, an array with an object for each row, instead of a table.
     #[arg(long, global = true)]
     json: bool,
@@ -156,11 +169,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// How the flags want name servers and brokers to be spoken to.
+fn tls(arguments: &Arguments) -> Option<ClientTls> {
+    let files = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
+    let identity = files.map(|(certificate, key)| Identity { certificate, key, password: None });
+    match &arguments.tls_trust {
+        Some(roots) => Some(ClientTls { trust: Trust::SignedBy(roots.clone()), identity }),
+        None => (arguments.tls || identity.is_some()).then_some(ClientTls { trust: Trust::Anyone, identity }),
+    }
+}
+
 fn run(arguments: Arguments) -> Result<Report, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|_| Error::Argument("this machine gives no event loop (epoll) or thread"))?;
     runtime.block_on(async {
-        let admin = Admin::start(&arguments.namesrv)?;
+        let admin = Admin::start_with(&arguments.namesrv, tls(&arguments).as_ref())?;
         let cluster = arguments.cluster.as_deref();
         match arguments.command {
             Command::Topic(TopicCommand::Create(create)) => {
