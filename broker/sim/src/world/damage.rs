@@ -131,6 +131,7 @@ impl World {
         self.settle();
         let reader = self.clients.len();
         self.clients.push(Client::new(u32::try_from(reader).unwrap_or(u32::MAX), self.trace));
+        self.look_for_made_topics();
         self.open_everything(reader);
         for (handle, queue) in self.clients[reader].handles().to_vec() {
             self.read_through(reader, handle, queue);

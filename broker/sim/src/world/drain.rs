@@ -83,7 +83,7 @@ impl World {
         }
     }
 
-    /// Time passes until nothing is pending any more; then the topics are known that the broker has made for that.
+    /// Time passes until nothing is pending any more.
     fn let_everything_come_due(&mut self) {
         let pending = |world: &Self| world.machine.store().map_or(0, |store| store.pending_counts().total());
         for step in 0..DUE_STEPS_MAX {
@@ -102,6 +102,11 @@ impl World {
             self.ledger.wrong(|| format!("{left} messages stay pending"));
         }
         self.quiesce();
+        self.look_for_made_topics();
+    }
+
+    /// The topics that the broker has made itself are there to be read, too.
+    pub(super) fn look_for_made_topics(&mut self) {
         for topic in self.plan.topic_count..self.ledger.topics.len() {
             let Some(store) = self.machine.store() else { return };
             if store.state().topic(&self.ledger.topics[topic].name).is_some() {
