@@ -195,6 +195,7 @@ impl<S: Side> Session<S> {
     /// # Errors
     /// When the handshake is not over, or the keys are used up.
     pub fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), TlsError> {
+        out.reserve(plain.len() + plain.len().div_ceil(RECORD_BYTES_MAX) * RECORD_OVERHEAD_BYTES);
         let seal = AssertUnwindSafe(|| {
             let mut pieces = plain.chunks(RECORD_BYTES_MAX);
             pieces.try_for_each(|piece| self.write(piece.len(), out, |traffic, space| traffic.encrypt(piece, space)))
