@@ -109,7 +109,7 @@ final class Transactions {
         inbox.awaitAll(List.of("asked about"), 40);
         MessageExt check = verdicts.checks.get(0);
         Check.equal("topic of the check", topic, check.getTopic());
-        Check.equal("transaction id of the check", result.getTransactionId(), check.getTransactionId());
+        Check.equal("transaction id of the check", result.getMsgId(), check.getTransactionId());
         Check.equal("body of the check", "asked about", Inbox.body(check));
         Check.equal("unique id", result.getMsgId(), inbox.find("asked about").getMsgId());
     }
