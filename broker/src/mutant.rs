@@ -83,7 +83,7 @@ pub enum Mutant {
     HalfCommittedTwice,
     /// A snapshot does not say what is pending.
     SnapshotForgetsPending,
-    /// A start takes what an old snapshot says of pending messages for true, although their ends were trimmed.
+    /// A run of the index by due time leaves out which messages are settled.
     SettledComesBack,
     /// The end of a transaction is answered before it is durable.
     EndAnsweredEarly,

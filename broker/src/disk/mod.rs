@@ -51,6 +51,8 @@ pub enum FileName {
     Checkpoint(u64),
     /// One sorted run of the key index.
     KeyRun(u64),
+    /// One sorted run of the index of pending messages by due time.
+    DueRun(u64),
     /// Small state.
     Snapshot(u64),
     /// A copy of what was cut at this position, by incarnation.
@@ -63,7 +65,7 @@ impl FileName {
         match self {
             Self::Identity | Self::Superblock => Directory::Root,
             Self::Segment(_) | Self::Spare(_) => Directory::Log,
-            Self::Run(_) | Self::Checkpoint(_) | Self::KeyRun(_) => Directory::Index,
+            Self::Run(_) | Self::Checkpoint(_) | Self::KeyRun(_) | Self::DueRun(_) => Directory::Index,
             Self::Snapshot(_) => Directory::Snapshot,
             Self::Quarantine(..) => Directory::Quarantine,
         }
@@ -79,6 +81,7 @@ impl FileName {
             Self::Run(number) => format!("index/run-{number:020}"),
             Self::Checkpoint(number) => format!("index/checkpoint-{number:020}"),
             Self::KeyRun(number) => format!("index/keys-{number:020}"),
+            Self::DueRun(number) => format!("index/due-{number:020}"),
             Self::Snapshot(number) => format!("snapshot/{number:020}"),
             Self::Quarantine(position, incarnation) => {
                 format!("quarantine/{position:020}-{incarnation}")
@@ -96,12 +99,12 @@ impl FileName {
                 Some(spare) => number(spare).map(Self::Spare),
                 None => number(name).map(|start| Self::Segment(LogPosition::new(start))),
             },
-            Some(("index", name)) => match name.strip_prefix("run-") {
-                Some(run) => number(run).map(Self::Run),
-                None => match name.strip_prefix("keys-") {
-                    Some(run) => number(run).map(Self::KeyRun),
-                    None => name.strip_prefix("checkpoint-").and_then(number).map(Self::Checkpoint),
-                },
+            Some(("index", name)) => match name.rsplit_once('-')? {
+                ("run", run) => number(run).map(Self::Run),
+                ("keys", run) => number(run).map(Self::KeyRun),
+                ("due", run) => number(run).map(Self::DueRun),
+                ("checkpoint", checkpoint) => number(checkpoint).map(Self::Checkpoint),
+                _ => None,
             },
             Some(("snapshot", name)) => number(name).map(Self::Snapshot),
             Some(("quarantine", name)) => {
@@ -295,6 +298,7 @@ mod tests {
             FileName::Run(u64::MAX),
             FileName::Checkpoint(0),
             FileName::KeyRun(7),
+            FileName::DueRun(8),
             FileName::Snapshot(9),
             FileName::Quarantine(position, 12),
         ] {

@@ -1,14 +1,15 @@
 //! Recall handles: what a sender gets for a timed message, and gives back to have it cancelled.
 //!
 //! It has RocketMQ's form ([`RecallHandle`]), of which clients read the broker's name and nothing else. Behind the unique key
-//! stand a dot and the origin of the pending message in hexadecimal, so that it is found without a search.
+//! stand a dot and the origin of the pending message in hexadecimal: with the due time that is its place in the index, where
+//! it is found without a search.
 
 use super::Shard;
 use super::request::Rejection;
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::AckMode;
-use crate::store::pending::{PendingKind, SettledBy};
+use crate::store::pending::{DueFound, PendingKind, SettledBy};
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::LogPosition;
 use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
@@ -48,11 +49,13 @@ impl Shard {
             .then(|| RecallHandle { topic: topic.into(), broker_name, deliver_time_ms, unique_key }.encode())
     }
 
-    /// Cancels a timed message; gives its unique key. Acknowledged with this receive.
+    /// Cancels a timed message; gives its unique key. Acknowledged with this receive. `None`: nothing yet, the index is being
+    /// read from disk; again when a load has ended.
     ///
     /// # Errors
-    /// 16 when recalls are switched off, 604 when the handle is not one of ours or the message is gone.
-    pub(super) fn recall(&mut self, now: &Now, topic: &str, handle: &str) -> Result<String, Rejection> {
+    /// 16 when recalls are switched off, 604 when the handle is not one of ours or the message is gone, 1 when the index cannot
+    /// be read.
+    pub(super) fn recall(&mut self, now: &Now, topic: &str, handle: &str) -> Result<Option<String>, Rejection> {
         if !self.settings.features.recall_messages {
             return Err(DISABLED);
         }
@@ -67,19 +70,29 @@ impl Shard {
         let (unique_key, origin) = handle.unique_key.rsplit_once('.').ok_or(BAD_HANDLE)?;
         let origin = u64::from_str_radix(origin, 16).map_err(|_| BAD_HANDLE)?;
         let proof = timer_proof(topic, unique_key);
-        let entry = self.store.pending(LogPosition::new(origin)).ok_or(TOO_LATE)?;
+        let entry = match self.store.find_pending(due_ms, LogPosition::new(origin)) {
+            DueFound::Pending(entry) => entry,
+            DueFound::Nothing => return Err(TOO_LATE),
+            DueFound::NotYet => return Ok(None),
+            DueFound::Failed(why) => return Err(unknown(&why)),
+        };
         let same = entry.kind == PendingKind::Timer && entry.due_ms == due_ms && entry.proof == proof;
         // What is due may be on its way already: its sender must not be told that it is not.
         if !same || due_ms <= now.wall_ms {
             return Err(TOO_LATE);
         }
         if mutant::active(Mutant::RecallForgotten) {
-            return Ok(unique_key.into());
+            return Ok(Some(unique_key.into()));
         }
-        let appended = self.store.settle(entry.origin, SettledBy::Cancelled)?.ok_or(TOO_LATE)?;
+        let appended = self.store.settle(&entry, SettledBy::Cancelled)?.ok_or(TOO_LATE)?;
         self.drafts[AckMode::Promised as usize].add(&appended);
-        Ok(unique_key.into())
+        Ok(Some(unique_key.into()))
     }
+}
+
+fn unknown(why: &str) -> Rejection {
+    let remark = format!("recall failed, the index of timed messages cannot be read ({why}): try again");
+    Rejection::because(Code::SYSTEM_ERROR, remark)
 }
 
 /// What must be known of a timed message to recall it.

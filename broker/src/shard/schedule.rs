@@ -314,8 +314,7 @@ impl Shard {
         let timed = (entry.kind == PendingKind::Timer).then(|| timer_properties(&real, now));
         let properties = timed.as_deref().unwrap_or(real.message.properties);
         let message = NewMessage { properties, ..real.message };
-        let settled =
-            self.store.settle_with_message(*now, entry.origin, SettledBy::Delivered, (queue, &message), false);
+        let settled = self.store.settle_with_message(*now, entry, SettledBy::Delivered, (queue, &message), false);
         match settled {
             Ok(appended) => Step::Done(appended.map_or(0, |_| entry.size_bytes as usize)),
             Err(refusal) => {
@@ -326,7 +325,7 @@ impl Shard {
     }
 
     fn lose(&mut self, entry: &Pending) -> Step {
-        match self.store.settle(entry.origin, SettledBy::Lost) {
+        match self.store.settle(entry, SettledBy::Lost) {
             Ok(_) => Step::Done(0),
             Err(_) => Step::Refused,
         }

@@ -12,7 +12,7 @@ use super::request::Rejection;
 use super::schedule::{GIVEN_UP_TOPIC, RealMessage, Step};
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
-use crate::store::pending::{Pending, PendingKind, PendingRead, SettledBy};
+use crate::store::pending::{Pending, PendingRead, SettledBy};
 use crate::store::{AckMode, Appended, NewMessage};
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::LogPosition;
@@ -106,8 +106,7 @@ impl Shard {
     /// # Errors
     /// 1 when nothing is pending there or somebody else's is; what the store refuses.
     pub(super) fn end_transaction(&mut self, now: &Now, end: &EndTransaction<'_>) -> Result<Ended, Rejection> {
-        let pending = self.store.pending(end.origin).filter(|entry| entry.kind == PendingKind::Half);
-        let entry = pending.ok_or(NOT_FOUND)?;
+        let entry = self.store.pending_half(end.origin).ok_or(NOT_FOUND)?;
         if entry.proof != group_proof(end.group) {
             return Err(OTHER_GROUP);
         }
@@ -117,7 +116,7 @@ impl Shard {
         match end.outcome {
             Outcome::Unknown => Ok(Ended::Nothing),
             Outcome::Rollback => {
-                let appended = self.store.settle(entry.origin, SettledBy::Cancelled)?.ok_or(NOT_FOUND)?;
+                let appended = self.store.settle(&entry, SettledBy::Cancelled)?.ok_or(NOT_FOUND)?;
                 self.drafts[AckMode::Promised as usize].add(&appended);
                 Ok(Ended::Done)
             }
@@ -149,7 +148,7 @@ impl Shard {
             ..real.message
         };
         let message = (queue, &message);
-        let settled = self.store.settle_with_message(*now, entry.origin, SettledBy::Delivered, message, true)?;
+        let settled = self.store.settle_with_message(*now, entry, SettledBy::Delivered, message, true)?;
         settled.map(Some).ok_or(NOT_FOUND)
     }
 
@@ -179,7 +178,7 @@ impl Shard {
         let delivered = mutant::active(Mutant::GivenUpHalfDelivered);
         let queue = self.real_queue(real.topic, real.number).filter(|_| delivered).unwrap_or(queue);
         let message = (queue, &real.message);
-        match self.store.settle_with_message(*now, entry.origin, SettledBy::GivenUp, message, false) {
+        match self.store.settle_with_message(*now, entry, SettledBy::GivenUp, message, false) {
             Ok(_) => Step::Done(entry.size_bytes as usize),
             Err(_) => Step::Refused,
         }

@@ -49,6 +49,11 @@ pub const TOO_MANY_PENDING: Refusal = Refusal::new(
     14,
     "service not available now. This shard holds as many delayed messages as it may: send to another broker, or wait until some are delivered",
 );
+/// 2 SYSTEM_BUSY: the index of pending messages is written slower than they come.
+pub const PENDING_BEHIND: Refusal = Refusal::new(
+    2,
+    "[PCBUSY_CLEAN_QUEUE]broker busy, delayed messages come faster than the disk takes their index: retry later",
+);
 /// 14 SERVICE_NOT_AVAILABLE: a quota of open transactions.
 pub const TOO_MANY_HALVES: Refusal = Refusal::new(
     14,

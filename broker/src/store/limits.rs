@@ -19,8 +19,8 @@ pub const QUEUE_COUNT_MAX: usize = 4_000_000;
 pub const TOPIC_QUEUE_COUNT_MAX: u32 = 65_536;
 
 /// Messages of a shard that wait for their time or for the end of their transaction. When reached: code 14 for delayed
-/// sends and half messages.
-pub const PENDING_COUNT_MAX: u64 = 1_000_000;
+/// sends and half messages. Each takes about 50 bytes of disk beside the log (while runs are merged, twice that), and no memory.
+pub const PENDING_COUNT_MAX: u64 = 20_000_000;
 
 /// Open transactions of a shard. When reached: code 14 for half messages.
 pub const PENDING_HALF_COUNT_MAX: u64 = 200_000;

@@ -114,6 +114,8 @@ pub struct StoreOptions {
     pub index: index::IndexLimits,
     /// Limits of the key index's memory, and of what must be scanned again without it.
     pub keys: keys::KeyLimits,
+    /// Limits of the memory for pending messages, and of what must be replayed for them.
+    pub due: pending::DueLimits,
     /// Log bytes between two snapshots of small state.
     pub checkpoint_interval_bytes: u64,
     /// Seeds hash tables.
@@ -141,6 +143,7 @@ impl Default for StoreOptions {
                 ..index::IndexLimits::default()
             },
             keys: keys::KeyLimits::default(),
+            due: pending::DueLimits::default(),
             checkpoint_interval_bytes: limits::CHECKPOINT_INTERVAL_BYTES,
             hash_seed: 0,
             role: Role::Master,
@@ -308,10 +311,16 @@ impl Store {
         &self.metrics
     }
 
-    /// Bytes of memory, by part: hot tail, block cache, indexes of queues and keys.
+    /// Bytes of memory, by part: hot tail, block cache, indexes of queues, keys and due times.
     pub fn memory_bytes(&self) -> (usize, usize, usize) {
-        let index_bytes = self.index.memory_bytes() + self.keys.memory_bytes();
+        let index_bytes =
+            self.index.memory_bytes() + self.keys.memory_bytes() + self.state.pending.later.memory_bytes();
         (self.tail.memory_bytes(), self.cache.resident_bytes(), index_bytes)
+    }
+
+    /// Bytes of memory of the index of pending messages by due time.
+    pub fn pending_memory_bytes(&self) -> usize {
+        self.state.pending.later.memory_bytes()
     }
 
     /// The index of messages' keys.

@@ -22,6 +22,7 @@ use super::index::{Index, IndexEntry, IndexError};
 use super::keys::KeyIndex;
 use super::limits::{SPARE_SEGMENT_COUNT, ZERO_FILL_SLICE_BYTES};
 use super::ops::OpIds;
+use super::pending::table::PendingTable;
 use super::pipeline::{Background, decode_state};
 use super::positions::Positions;
 use super::raw::index_entry;
@@ -249,6 +250,7 @@ impl Store {
         };
         store.index.trim(store.state.trim());
         store.keys.trim(store.log_start());
+        store.state.pending.later.trim(store.state.trim());
         let mut discarded = Vec::new();
         store.state.drain_events(&mut discarded);
         for queue in store.state.drain_removed() {
@@ -494,9 +496,21 @@ fn find<D: Disk>(
     let first = starts.first().copied().unwrap_or(LogPosition::ZERO);
     let knew_all = loaded.is_some() || first == LogPosition::ZERO;
     let loaded_from = loaded.as_ref().map(|loaded| loaded.from);
-    let from = loaded.as_ref().map_or(first, |loaded| loaded.from.min(covered).max(first));
+    let mut pending = PendingTable::open(disk, log_id, options.due, use_derived)?;
+    if let Some(loaded) = &loaded
+        && let Some(base) = loaded.unchanged_since
+    {
+        pending.later.skip_unchanged(base, loaded.from);
+    }
+    if pending.later.covered() < first {
+        // What was settled between the two is not told again.
+        pending.later.discard(disk)?;
+    }
+    let known_to = covered.min(pending.later.covered());
+    let from = loaded.as_ref().map_or(first, |loaded| loaded.from.min(known_to).max(first));
+    let state = State::with_pending(pending);
     let mut replay = Replay {
-        state: State::default(),
+        state,
         index,
         keys,
         keys_missed: false,
@@ -529,11 +543,15 @@ fn find<D: Disk>(
     if walked.end < covered || walked.end < snapshot_to {
         return Ok(None);
     }
+    let holds = |position, epoch| epoch_holds(&walked.epochs, position, epoch);
+    let trim = replay.state.trim();
+    if !replay.state.pending.begin(walked.end, trim, &holds) {
+        return Ok(None);
+    }
     // With all state known, a queue that is not was deleted. A snapshot that is older than the log's first segment does not know
     // what was said between the two, and said again later.
     let knew_topics = loaded_from.map_or(first == LogPosition::ZERO, |from| from >= first);
     let missed = replay.keys_missed && !knew_topics;
-    let holds = |position, epoch| epoch_holds(&walked.epochs, position, epoch);
     replay.keys.begin(walked.from, walked.end, missed, &holds);
     Ok(Some(Found { walked, replay, snapshot_from, snapshot_files, knew_all, passed_over: Vec::new() }))
 }

@@ -38,6 +38,7 @@ pub struct Background {
     retry_at_ns: u64,
     index_has_more: bool,
     keys_have_more: bool,
+    due_has_more: bool,
     /// When the next slice of a scan for lost keys is due.
     rescan_due_ns: Option<u64>,
     /// What the index's flush in progress covers.
@@ -141,7 +142,7 @@ impl Store {
             if completion.result.is_err() {
                 self.metrics.background_failures += 1;
             }
-        } else if !self.keys.on_disk(&mut completion) {
+        } else if !self.keys.on_disk(&mut completion) && !self.state.pending.later.on_disk(&mut completion) {
             match self.index.on_disk(&mut completion) {
                 Ok(true) => {}
                 Ok(false) => return Err(StoreFatal::Driver(format!("{completion:?}"))),
@@ -199,6 +200,7 @@ impl Store {
             }
         }
         self.keys.applied(end);
+        self.state.pending.later.applied(end);
         if let Some(last) = entries.iter().rev().find(|entry| entry.count > 0) {
             let segment = self.segments.containing_mut(position);
             segment.store_time_ms_max = segment.store_time_ms_max.max(last.store_time_ms);
@@ -277,6 +279,7 @@ impl Store {
             self.background.retry_at_ns = now.boot_ns + RETRY_INTERVAL_NS;
             self.index.retry();
             self.keys.retry();
+            self.state.pending.later.retry();
             self.consider_retention(now);
         }
         self.turn(now, ops);
@@ -302,7 +305,10 @@ impl Store {
     /// When the store next wants a tick, in boot nanoseconds.
     pub fn next_wake_boot_ns(&self) -> Option<u64> {
         let background = &self.background;
-        let has_more = background.index_has_more || background.keys_have_more || self.retention_wants_tick();
+        let has_more = background.index_has_more
+            || background.keys_have_more
+            || background.due_has_more
+            || self.retention_wants_tick();
         let index_more = has_more.then_some(background.issued_at_ns);
         let rescan = background.rescan_due_ns;
         [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more, rescan]
@@ -321,6 +327,7 @@ impl Store {
         self.checkpoint_work(ops);
         self.keys_work(now, ops);
         self.retention_work(now, ops);
+        self.due_index_work(ops);
         self.superblock_work(ops);
         self.close_work(now, ops);
     }
@@ -352,7 +359,12 @@ impl Store {
         }
         if self.snapshots.due(visible, self.options.checkpoint_interval_bytes) {
             let crc = if mutant::active(Mutant::SnapshotForgetsChecksum) { 0 } else { self.applied_crc };
-            self.snapshots.start((visible, crc), self.store_time_ms, self.positions.epoch(), self.commits.epochs());
+            let (epoch, epochs) = (self.positions.epoch(), self.commits.epochs());
+            let later = &mut self.state.pending.later;
+            let unchanged_since = later.unchanged_since();
+            self.snapshots.start((visible, crc), self.store_time_ms, unchanged_since, epoch, epochs);
+            // Recovery replays from the older of the two.
+            later.start_flush(epoch);
         }
         self.snapshots.work(&self.state, (visible, durable), &self.pool, &mut self.ids, ops);
     }
@@ -369,6 +381,20 @@ impl Store {
         }
         self.background.rescan_due_ns = self.rescan_keys(now, self.background.rescan_due_ns);
         self.load_reads(ops);
+    }
+
+    /// The runs of pending messages, their merges, and what is soon due.
+    fn due_index_work(&mut self, ops: &mut Vec<DiskOp>) {
+        let (epoch, durable) = (self.positions.epoch(), self.positions.durable());
+        let (later, aside) = self.state.pending.split();
+        if later.flush_due() {
+            later.start_flush(epoch);
+        }
+        let ids = &mut self.ids;
+        self.background.due_has_more = later.work(durable, aside, &mut || ids.take(), DUE_OPS_MAX, ops);
+        if later.take_failure().is_some() {
+            self.metrics.background_failures += 1;
+        }
     }
 
     /// The superblock's floor follows the durable position, so that recovery knows what must be there.
@@ -406,7 +432,7 @@ impl Store {
             return;
         }
         // Readers were told that a restart rebuilds the index: the next start must know of it.
-        if self.index.is_noting_damage() {
+        if self.index.is_noting_damage() || self.state.pending.later.is_noting_damage() {
             return;
         }
         self.superblock.clean = true;
@@ -434,6 +460,9 @@ const INDEX_MEMORY_FACTOR_MAX: usize = 4;
 
 /// New operations that the index may have at once.
 const INDEX_OPS_MAX: usize = 4;
+
+/// New operations that the index of pending messages may have at once.
+const DUE_OPS_MAX: usize = 8;
 
 /// New operations that the key index may have at once.
 const KEY_OPS_MAX: usize = 4;

@@ -3,7 +3,8 @@
 //! 1. **Choose** a segment's start P by size or age: a decision of the master, made here and written down in step 3.
 //! 2. **Pay what is owed**: every topic, group, offset and queue floor whose last record lies below P is appended again,
 //!    in slices, each with the position of the record that said it first (a newer one may be on its way). Then pending
-//!    messages that lie below P are copied (`store::pending`), a slice per commit.
+//!    messages that lie below P are copied (`store::pending`), a slice per commit: halves, then those that the index by due
+//!    time finds, batch by batch.
 //! 3. **Trim**: a record says "everything below P is gone". Applied when confirmed; min offsets follow from it.
 //! 4. **Release**, when the trim record is durable and no read of the segment is in flight: it becomes a spare.
 //!
@@ -12,7 +13,7 @@
 
 use super::Store;
 use super::limits::PENDING_COPY_BYTES_MAX;
-use super::pending::Paid;
+use super::pending::{OwedNext, Paid, Pending};
 use super::state::records::StateRecord;
 use super::state::snapshot::Cursor;
 use crate::disk::DiskOp;
@@ -39,6 +40,8 @@ pub(super) enum RetentionRun {
 pub(super) struct Paying {
     target: LogPosition,
     cursor: Cursor,
+    /// Behind the cursor: the last delayed or timed message of the batch that is paid.
+    later_to: LogPosition,
     /// The next slice waits until the log is written up to here.
     slice_end: LogPosition,
     /// The last slice found no room, or something that is not yet applied: the next one is not to be hurried.
@@ -62,8 +65,9 @@ impl Store {
         }
         if let Some(target) = self.retention_target(now) {
             let cursor = if mutant::active(Mutant::RetentionDropsOwed) { Cursor::Done } else { Cursor::start() };
+            let start = LogPosition::ZERO;
             self.retention =
-                RetentionRun::Paying(Paying { target, cursor, slice_end: LogPosition::ZERO, stalled: false });
+                RetentionRun::Paying(Paying { target, cursor, later_to: start, slice_end: start, stalled: false });
         }
     }
 
@@ -124,7 +128,7 @@ impl Store {
         self.retention_is_ready() && !stalled && !self.cache.is_busy()
     }
 
-    fn pay(&mut self, now: Now, Paying { target, mut cursor, .. }: Paying) -> RetentionRun {
+    fn pay(&mut self, now: Now, Paying { target, mut cursor, mut later_to, .. }: Paying) -> RetentionRun {
         let before = cursor.clone();
         let mut owed = Vec::new();
         self.state.walk(&mut cursor, WALK_STEPS, target, |position, record| owed.push((position, record)));
@@ -138,36 +142,57 @@ impl Store {
                 *next_offset = queue.next_offset;
             }
             let paid = match record {
-                StateRecord::Pending(entry) => self.pay_slice(now, entry.origin, target, &mut slice),
+                StateRecord::Pending(entry) => self.pay_slice(now, &entry, target, &mut slice),
                 record => self.append_state(&record, Some(position)).map(|appended| slice.end = appended.end).is_ok(),
             };
             if !paid {
                 // Small state of this slice is paid again later, which does no harm.
                 stalled = slice.copied_bytes < PENDING_COPY_BYTES_MAX;
                 cursor = slice.paid_to.map_or(before, Cursor::Pending);
-                return RetentionRun::Paying(Paying { target, cursor, slice_end: slice.end, stalled });
+                return RetentionRun::Paying(Paying { target, cursor, later_to, slice_end: slice.end, stalled });
             }
         }
-        if cursor == Cursor::Done {
+        if cursor == Cursor::Done && self.pay_later(now, target, &mut later_to, &mut slice) {
             let trim = self.state.trim_record(target, self.store_time_ms);
             match self.append_state(&StateRecord::Trim(trim), None) {
                 Ok(appended) => return RetentionRun::Trimming { end: appended.end },
                 Err(_) => stalled = true,
             }
+        } else if cursor == Cursor::Done {
+            stalled = slice.copied_bytes < PENDING_COPY_BYTES_MAX;
         }
-        RetentionRun::Paying(Paying { target, cursor, slice_end: slice.end, stalled })
+        RetentionRun::Paying(Paying { target, cursor, later_to, slice_end: slice.end, stalled })
+    }
+
+    /// Pays for delayed and timed messages; true when none is owed any more. `paid_to`: the last one of the batch.
+    fn pay_later(&mut self, now: Now, target: LogPosition, paid_to: &mut LogPosition, slice: &mut Slice) -> bool {
+        loop {
+            match self.state.pending.later.owed_next(target, *paid_to) {
+                OwedNext::Done => return true,
+                OwedNext::Collecting => {
+                    *paid_to = LogPosition::ZERO;
+                    return false;
+                }
+                OwedNext::Entry(entry) => {
+                    if !self.pay_slice(now, &entry, target, slice) {
+                        return false;
+                    }
+                    *paid_to = entry.origin;
+                }
+            }
+        }
     }
 
     /// Pays for a pending message; false when the slice ends before it.
-    fn pay_slice(&mut self, now: Now, origin: LogPosition, target: LogPosition, slice: &mut Slice) -> bool {
+    fn pay_slice(&mut self, now: Now, entry: &Pending, target: LogPosition, slice: &mut Slice) -> bool {
         if slice.copied_bytes >= PENDING_COPY_BYTES_MAX {
             return false;
         }
-        match self.pay_pending(now, origin, target) {
+        match self.pay_pending(now, entry, target) {
             Ok(Paid::Yes { end, bytes }) => {
                 slice.end = slice.end.max(end);
                 slice.copied_bytes += bytes;
-                slice.paid_to = Some(origin);
+                slice.paid_to = Some(entry.origin);
                 true
             }
             Ok(Paid::NotYet) | Err(_) => false,
@@ -185,6 +210,7 @@ impl Store {
         let trim = self.state.trim();
         self.index.trim(trim);
         self.keys.trim(trim);
+        self.state.pending.later.trim(trim);
         let files = self.segments.files();
         let Some(oldest) = files.front().filter(|segment| files.len() > 1 && segment.start < trim) else { return };
         let file = oldest.file();

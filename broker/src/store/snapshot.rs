@@ -1,14 +1,15 @@
 //! Snapshots of small state: local files beside the log that shorten recovery, and nothing more.
 //!
 //! ```text
-//! 0 magic u64 "RMQSNAP1" | 8 log id u128 | 24 from u64 | 32 to u64 | 40 epoch u32 | 44 epoch count u32
+//! 0 magic u64 "RMQSNAP2" | 8 log id u128 | 24 from u64 | 32 to u64 | 40 epoch u32 | 44 epoch count u32
 //! 48 record count u64 | 56 body length u64 | 64 body CRC u32 | 68 CRC of the commit that ends at `from` u32
-//! 72 CRC of the header before u32
-//! 76 epoch count x { epoch u32, start u64 } | records … | zeros up to 4 KiB
+//! 72 unchanged since u64 | 80 CRC of the header before u32
+//! 84 epoch count x { epoch u32, start u64 } | records … | zeros up to 4 KiB
 //! record: position u64 | kind u8 | zero x 3 | queue id u32 | payload length u32 | payload
 //! ```
 //!
-//! `from` is where the log stood when the walk through the state began, `to` where it ended: recovery replays from `from`
+//! *Unchanged since*: up to `from`, the log has changed nothing that the index of pending messages by due time, whose runs end
+//! there, does not say; all ones when it has. `from` is where the log stood when the walk through the state began, `to` where it ended: recovery replays from `from`
 //! on, and does not use a snapshot whose `to` lies beyond the log's end. Written in slices: collect, create, write 1 MiB
 //! at a time, flush, flush the directory; only then is the one before the last removed. A crash at any step leaves the
 //! older snapshots as they were.
@@ -25,9 +26,10 @@ use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::{Epoch, LogPosition, QueueId};
 use ringmq_proto::record::RecordKind;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"RMQSNAP1");
-const HEADER_BYTES: usize = 76;
-const HEADER_CRC_AT: usize = 72;
+const MAGIC: u64 = u64::from_le_bytes(*b"RMQSNAP2");
+const HEADER_BYTES: usize = 84;
+const HEADER_CRC_AT: usize = 80;
+const UNCHANGED_AT: usize = 72;
 const RECORD_HEAD_BYTES: usize = 20;
 const UNIT_BYTES: usize = 4096;
 const WRITE_BYTES: usize = 1 << 20;
@@ -74,6 +76,8 @@ pub struct Snapshots {
     from: LogPosition,
     /// No message below `from` was stored later.
     store_time_ms: u64,
+    /// Where the runs of pending messages ended, if nothing had changed since.
+    unchanged_since: Option<LogPosition>,
     epoch: Epoch,
     number: u64,
     /// Files that exist, oldest first.
@@ -91,6 +95,8 @@ pub struct Loaded {
     pub to: LogPosition,
     /// Checksum of the commit that ends at `from`: the log is chained to it.
     pub commit_crc: u32,
+    /// Where the runs of pending messages ended that were complete at `from`.
+    pub unchanged_since: Option<LogPosition>,
     /// The epoch table's tail at that time.
     pub epochs: Vec<EpochStart>,
     /// What it says, with the positions of the records that said it.
@@ -108,6 +114,7 @@ impl Snapshots {
             record_count: 0,
             from: last,
             store_time_ms: 0,
+            unchanged_since: None,
             epoch: Epoch::ZERO,
             number,
             existing,
@@ -121,11 +128,13 @@ impl Snapshots {
     }
 
     /// Begins one of the state as of `visible` or later; the commit that ends there has the checksum `commit_crc`, and no
-    /// message before was stored later than at `store_time_ms`.
+    /// message before was stored later than at `store_time_ms`. `unchanged_since`: where the runs of pending messages end, if
+    /// nothing has changed since.
     pub fn start(
         &mut self,
         (visible, commit_crc): (LogPosition, u32),
         store_time_ms: u64,
+        unchanged_since: Option<LogPosition>,
         epoch: Epoch,
         epochs: &[EpochStart],
     ) {
@@ -140,7 +149,7 @@ impl Snapshots {
         self.bytes[68..72].copy_from_slice(&commit_crc.to_le_bytes());
         self.record_count = 0;
         (self.from, self.epoch, self.last) = (visible, epoch, visible);
-        self.store_time_ms = store_time_ms;
+        (self.store_time_ms, self.unchanged_since) = (store_time_ms, unchanged_since);
         self.step = Step::Collecting { cursor: Cursor::start() };
     }
 
@@ -213,6 +222,8 @@ impl Snapshots {
         bytes[48..56].copy_from_slice(&self.record_count.to_le_bytes());
         bytes[56..64].copy_from_slice(&(body_length as u64).to_le_bytes());
         bytes[64..68].copy_from_slice(&body_crc.to_le_bytes());
+        let unchanged_since = self.unchanged_since.map_or(u64::MAX, LogPosition::get);
+        bytes[UNCHANGED_AT..UNCHANGED_AT + 8].copy_from_slice(&unchanged_since.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..HEADER_CRC_AT]);
         bytes[HEADER_CRC_AT..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
         let padded = bytes.len().next_multiple_of(UNIT_BYTES);
@@ -322,6 +333,9 @@ pub fn load(bytes: &[u8], log_id: u128) -> Option<Loaded> {
         from: LogPosition::new(u64::from_le_bytes(array(bytes, 24))),
         to: LogPosition::new(u64::from_le_bytes(array(bytes, 32))),
         commit_crc: u32::from_le_bytes(array(bytes, 68)),
+        unchanged_since: Some(u64::from_le_bytes(array(bytes, UNCHANGED_AT)))
+            .filter(|since| *since < u64::MAX)
+            .map(LogPosition::new),
         epochs: epochs.collect(),
         records,
     })

@@ -5,7 +5,7 @@
 use super::rig::message;
 use super::{Got, Rig};
 use crate::rng::Rng;
-use ringmq_broker::store::pending::{NewPending, Pending, PendingKind, PendingRead, SettledBy};
+use ringmq_broker::store::pending::{DueFound, DueLimits, NewPending, Pending, PendingKind, PendingRead, SettledBy};
 use ringmq_broker::store::{Appended, Retention};
 use ringmq_proto::ids::{LogPosition, QueueId};
 use ringmq_proto::message::StoredMessage;
@@ -29,6 +29,19 @@ struct Taken {
     seen: Option<u64>,
 }
 
+/// So little memory that most of what is pending lies in runs, and these are merged; in some histories all is in memory.
+fn due_limits(seed: u64) -> DueLimits {
+    if seed.is_multiple_of(4) {
+        return DueLimits::default();
+    }
+    DueLimits {
+        recent_entry_count_max: 4,
+        near_entry_count_max: 3,
+        owed_entry_count_max: 5,
+        uncovered_bytes_max: 16 << 10,
+    }
+}
+
 struct History {
     rig: Rig,
     rng: Rng,
@@ -45,6 +58,7 @@ pub(super) fn pending_message_ends_exactly_once(alignment: usize) {
         // Both: a start goes back to the older of snapshot and index.
         rig.options.checkpoint_interval_bytes = 16 << 10;
         rig.options.index.uncovered_bytes_max = 16 << 10;
+        rig.options.due = due_limits(seed);
         rig.kill();
         rig.open();
         let (waiting, real) = (rig.topic("waiting", 1)[0], rig.topic("real", 1)[0]);
@@ -62,7 +76,7 @@ impl History {
         match self.rng.below(100) {
             0..30 => self.take(step),
             30..55 => self.deliver_due(),
-            55..65 => self.end_half(),
+            55..65 => self.end_early(),
             65..85 => {
                 for _ in 0..3 {
                     let _sent = self.rig.append(filler, &[0; 3000]);
@@ -118,36 +132,60 @@ impl History {
             if entry.kind == PendingKind::Half {
                 let _asked = self.rig.store().postpone(entry.origin, wall_ms + 1000);
             } else {
-                self.settle(entry.origin);
+                self.settle(&entry);
             }
         }
     }
 
+    /// What is pending under that name, once it is read.
+    fn find(&mut self, kind: PendingKind, due_ms: u64, origin: LogPosition) -> Option<Pending> {
+        for _ in 0..40 {
+            let found = match kind {
+                PendingKind::Half => return self.rig.store().pending_half(origin),
+                _ => self.rig.store().find_pending(due_ms, origin),
+            };
+            match found {
+                DueFound::Pending(entry) => return Some(entry),
+                DueFound::Nothing => return None,
+                DueFound::Failed(why) => panic!("{why}"),
+                DueFound::NotYet => {
+                    self.rig.turn();
+                    let _loaded = self.rig.complete().expect("no fault is armed");
+                }
+            }
+        }
+        panic!("the index is never loaded")
+    }
+
     /// Delivers or commits what is pending there; as often as the store lets it.
-    fn settle(&mut self, origin: LogPosition) {
-        let Some(entry) = self.rig.store().pending(origin) else { return };
-        let Some(body) = self.read(&entry) else { return };
+    fn settle(&mut self, entry: &Pending) {
+        let Some(body) = self.read(entry) else { return };
+        // Reading took time.
+        let Some(entry) = self.find(entry.kind, entry.due_ms, entry.origin) else { return };
         let (now, real) = (self.rig.now(), self.real);
         for _ in 0..2 {
             let to = (real, &message(now, &body));
-            let _settled = self.rig.store().settle_with_message(now, origin, SettledBy::Delivered, to, true);
+            let _settled = self.rig.store().settle_with_message(now, &entry, SettledBy::Delivered, to, true);
         }
     }
 
-    fn end_half(&mut self) {
-        let halves: Vec<_> = self.taken.iter().filter(|(_, taken)| taken.kind == PendingKind::Half).collect();
-        if halves.is_empty() {
+    /// A half is committed or rolled back, a timed message is recalled.
+    fn end_early(&mut self) {
+        let ends: Vec<_> = self.taken.iter().filter(|(_, taken)| taken.kind != PendingKind::Delay).collect();
+        if ends.is_empty() {
             return;
         }
-        let index = self.rng.index(halves.len());
-        let (body, origin) = (halves[index].0.clone(), halves[index].1.appended.position);
-        let commit = self.rng.percent(60);
+        let index = self.rng.index(ends.len());
+        let Taken { appended, kind, due_ms, .. } = ends[index].1;
+        let (body, origin, kind, due_ms) = (ends[index].0.clone(), appended.position, *kind, *due_ms);
+        let commit = kind == PendingKind::Half && self.rng.percent(60);
         // Positions of a life that ended before they were durable may be another's now.
-        let ours = self.rig.store().pending(origin);
-        let ours = ours.and_then(|entry| self.read(&entry)).is_some_and(|found| found == body);
-        if ours && commit {
-            self.settle(origin);
-        } else if ours && let Ok(Some(appended)) = self.rig.store().settle(origin, SettledBy::Cancelled) {
+        let ours = self.find(kind, due_ms, origin);
+        let Some(ours) = ours.filter(|entry| self.read(entry).is_some_and(|found| found == body)) else { return };
+        let Some(ours) = self.find(kind, ours.due_ms, origin) else { return };
+        if commit {
+            self.settle(&ours);
+        } else if let Ok(Some(appended)) = self.rig.store().settle(&ours, SettledBy::Cancelled) {
             self.taken.get_mut(&body).expect("listed").rollback = Some((appended, false));
         }
     }
@@ -197,7 +235,9 @@ impl History {
         let halves = self.taken.values().filter(|taken| taken.kind == PendingKind::Half && taken.promised);
         let origins: Vec<_> = halves.map(|taken| taken.appended.position).collect();
         for origin in origins {
-            self.settle(origin);
+            if let Some(entry) = self.rig.store().pending_half(origin) {
+                self.settle(&entry);
+            }
             self.rig.settle();
             self.look();
         }

@@ -33,6 +33,7 @@ use ringmq_broker::shard::io::ConnectionId;
 use ringmq_broker::shard::settings::Settings;
 use ringmq_broker::store::index::IndexLimits;
 use ringmq_broker::store::keys::KeyLimits;
+use ringmq_broker::store::pending::DueLimits;
 use ringmq_broker::store::{Entropy, FlushMode, RecoveryReport, Retention, Store, StoreOptions};
 use ringmq_checker::RunSeed;
 use ringmq_proto::ids::LogPosition;
@@ -414,6 +415,13 @@ fn store_options(plan: &Plan, rng: &mut Rng) -> StoreOptions {
         retention: Retention { bytes: plan.retention_bytes, age_ms: plan.retention_age_ms },
         index: IndexLimits { uncovered_bytes_max: checkpoint_interval_bytes, ..IndexLimits::default() },
         keys: KeyLimits { uncovered_bytes_max: checkpoint_interval_bytes, ..KeyLimits::default() },
+        // So little memory that what clients of a history let wait lies in several runs.
+        due: DueLimits {
+            recent_entry_count_max: 4,
+            near_entry_count_max: 3,
+            owed_entry_count_max: 3,
+            uncovered_bytes_max: checkpoint_interval_bytes,
+        },
         checkpoint_interval_bytes,
         hash_seed: rng.next(),
         ..StoreOptions::default()

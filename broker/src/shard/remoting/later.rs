@@ -12,7 +12,6 @@ use super::send::{Target, Wishes, check_sizes};
 use super::{Call, Handled, Stop};
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
-use crate::store::pending::PendingKind;
 use crate::store::{AckMode, NewMessage, ViewOutcome};
 use ringmq_proto::code::Code;
 use ringmq_proto::ids::LogPosition;
@@ -95,7 +94,7 @@ impl Shard {
     pub(super) fn resume_check(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = ResumeCheckHalfMessage::decode(&call.header.ext)?;
         let id = request.msg_id.and_then(|id| OffsetId::parse(id.as_bytes()).ok()).ok_or(NO_GIVEN_UP)?;
-        if self.store.pending(id.position).is_some_and(|entry| entry.kind == PendingKind::Half) {
+        if self.store.pending_half(id.position).is_some() {
             self.respond(connection, call.token, &Response::Done);
             return Ok(());
         }
@@ -119,7 +118,7 @@ impl Shard {
 
     pub(super) fn recall_message(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = RecallMessage::decode(&call.header.ext)?;
-        let unique_key = self.recall(now, request.topic, request.recall_handle)?;
+        let Some(unique_key) = self.recall(now, request.topic, request.recall_handle)? else { return Err(Stop::Load) };
         let ext = RecallReply { msg_id: &unique_key }.to_ext().into_owned();
         self.respond_when_acknowledged(connection, call.token, &Response::Remoting(ext, Cow::Borrowed(&[])));
         Ok(())

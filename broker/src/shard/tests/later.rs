@@ -282,7 +282,7 @@ fn timed_message_can_be_recalled_with_its_handle_until_it_is_due() {
     };
     assert_eq!(recall(&mut world, "others", &first), Err(Code::ILLEGAL_OPERATION));
     assert_eq!(recall(&mut world, "orders", "?"), Err(Code::ILLEGAL_OPERATION));
-    assert_eq!(recall(&mut world, "orders", &first), Ok("A1".into()));
+    assert_eq!(recall(&mut world, "orders", &first), Ok(Some("A1".into())));
     assert_eq!(recall(&mut world, "orders", &first), Err(Code::ILLEGAL_OPERATION), "once");
     pass_ms(&mut world, 200);
     assert_eq!(recall(&mut world, "orders", &second), Err(Code::ILLEGAL_OPERATION), "too late");

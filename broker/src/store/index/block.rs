@@ -6,7 +6,8 @@
 //! 8   log id u128            of the log that this was derived from
 //! 24  number u64             of the run, or of the checkpoint
 //! 32  block number u64       in the file, from 0
-//! 40  kind u8                1 run header, 2 entries, 3 directory, 4 top, 5 checkpoint; of keys: 6 header, 7 entries, 8 fences
+//! 40  kind u8                1 run header, 2 entries, 3 directory, 4 top, 5 checkpoint; of keys: 6 header, 7 entries, 8 fences;
+//!                            of pending messages by due time: 9 header, 10 entries, 11 fences
 //! 41  version u8             1
 //! 42  0 u16
 //! 44  item count u32
@@ -50,6 +51,12 @@ pub(in crate::store) enum Kind {
     KeyEntries = 7,
     /// First hashes of entry blocks.
     KeyFences = 8,
+    /// One header of a run of pending messages by due time.
+    DueHeader = 9,
+    /// What is said of pending messages.
+    DueEntries = 10,
+    /// First keys of entry blocks.
+    DueFences = 11,
 }
 
 /// Whose a block is, and which.

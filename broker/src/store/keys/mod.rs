@@ -232,4 +232,4 @@ impl KeyIndex {
 }
 
 /// Whether a position may be where a run of that epoch ends, as far as the log's table of epochs tells.
-pub(super) type EpochHolds<'a> = &'a dyn Fn(LogPosition, Epoch) -> bool;
+pub(in crate::store) type EpochHolds<'a> = &'a dyn Fn(LogPosition, Epoch) -> bool;

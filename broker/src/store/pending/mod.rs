@@ -21,12 +21,16 @@
 //! Due times are wall-clock milliseconds: a clock that is set moves them with it, a restart does not.
 
 mod append;
+mod due;
+mod halves;
 mod owed;
 mod read;
 pub mod record;
 pub mod table;
 
 pub use append::NewPending;
+pub(in crate::store) use due::OwedNext;
+pub use due::{BEHIND_FACTOR, DUE_ENTRY_SIZE_BYTES, DueFound, DueLimits};
 pub(super) use owed::Paid;
 pub use read::PendingRead;
 pub use record::{Pending, PendingKind, Settled, SettledBy};

@@ -39,26 +39,25 @@ impl Store {
     pub(in crate::store) fn pay_pending(
         &mut self,
         now: Now,
-        origin: LogPosition,
+        entry: &Pending,
         target: LogPosition,
     ) -> Result<Paid, Refusal> {
-        let pending = if mutant::active(Mutant::SettledOwedAgain) {
-            self.state.pending.after(LogPosition::ZERO).find(|entry| entry.origin == origin).copied()
-        } else {
-            self.pending(origin)
-        };
-        let Some(entry) = pending.filter(|entry| entry.position < target) else { return Ok(Paid::NOTHING) };
+        let pending = &self.state.pending;
+        let is_over = pending.is_settling(entry.origin) && !mutant::active(Mutant::SettledOwedAgain);
+        if is_over || entry.position >= target {
+            return Ok(Paid::NOTHING);
+        }
         if mutant::active(Mutant::OwedRecordDropped) {
             return Ok(Paid::NOTHING);
         }
-        if self.state.pending.is_moving(origin) {
+        if pending.is_moving(entry.origin) {
             return Ok(Paid::NotYet);
         }
-        match self.read_pending(&entry, Grain::Large) {
+        match self.read_pending(entry, Grain::Large) {
             PendingRead::NotYet | PendingRead::Failed(_) => Ok(Paid::NotYet),
             // Its bytes are gone with the segment: that is what is left to say of it, and it was reported.
-            PendingRead::Damaged(_) => self.lose(&entry),
-            PendingRead::Found(message) => self.copy_pending(now, &entry, &message),
+            PendingRead::Damaged(_) => self.lose(entry),
+            PendingRead::Found(message) => self.copy_pending(now, entry, &message),
         }
     }
 

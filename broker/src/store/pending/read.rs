@@ -1,9 +1,11 @@
 //! Reading pending messages: when they are due, and their bytes.
 
+use super::due::{DueFound, DueKey};
 use super::record::{PENDING_RECORD_SIZE_BYTES, Pending, PendingKind};
 use super::table::PendingCounts;
 use crate::store::Store;
 use crate::store::read::{Bytes, Grain};
+use ringmq_proto::ids::LogPosition;
 use ringmq_proto::record::RecordView;
 
 /// What reading a pending message found.
@@ -26,9 +28,17 @@ impl Store {
         self.state.pending.due(now_ms, max, out);
     }
 
-    /// When the next pending message is due, in wall-clock ms.
+    /// When the next pending message is due, in wall-clock ms, as far as it is known: what is read from disk shows later.
     pub fn next_due_ms(&self) -> Option<u64> {
         self.state.pending.next_due_ms()
+    }
+
+    /// The delayed or timed message that is due at `due_ms` under this origin, unless it is about to end.
+    pub fn find_pending(&mut self, due_ms: u64, origin: LogPosition) -> DueFound {
+        if self.state.pending.is_settling(origin) {
+            return DueFound::Nothing;
+        }
+        self.state.pending.later.find(&mut self.cache, DueKey { due_ms, origin })
     }
 
     /// How many messages are pending, by kind.
@@ -67,7 +77,7 @@ impl Store {
             Bytes::Failed(why) => return PendingRead::Failed(why),
             Bytes::Damaged(why) => why,
         };
-        if self.state.pending.note_unreadable(entry.origin) {
+        if self.state.pending.note_unreadable(entry) {
             self.metrics.pending_unreadable += 1;
         }
         PendingRead::Damaged(why)

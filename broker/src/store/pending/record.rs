@@ -36,7 +36,7 @@ impl PendingKind {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Delay, Self::Timer, Self::Half];
 
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Delay => 1,
             Self::Timer => 2,
@@ -44,7 +44,7 @@ impl PendingKind {
         }
     }
 
-    fn from_number(number: u8) -> Option<Self> {
+    pub(super) fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 }

@@ -143,6 +143,11 @@ pub struct State {
 }
 
 impl State {
+    /// Nothing but what the index of pending messages knows.
+    pub(super) fn with_pending(pending: PendingTable) -> Self {
+        Self { pending, ..Self::default() }
+    }
+
     /// The topic, unless it was never made or is deleted.
     pub fn topic(&self, name: &str) -> Option<&Topic> {
         self.topic_or_tombstone(name).filter(|topic| !topic.record.deleted)
@@ -301,8 +306,8 @@ impl State {
                 self.apply_messages(queue, position, next_offset, 0);
             }
             StateRecord::Trim(trim) => self.apply_trim(trim),
-            StateRecord::Pending(pending) => self.pending.apply_pending(pending),
-            StateRecord::Settled(settled) => self.pending.apply_settled(&settled),
+            StateRecord::Pending(pending) => self.pending.apply_pending(position, pending),
+            StateRecord::Settled(settled) => self.pending.apply_settled(position, &settled),
         }
     }
 

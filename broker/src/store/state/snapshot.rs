@@ -1,6 +1,7 @@
 //! Small state as a list of the records that would make it, taken in slices: for snapshots, and for what retention owes.
 //!
-//! A [`Cursor`] walks topics, groups with their offsets, then queues that have a floor to keep. State may change between
+//! A [`Cursor`] walks topics, groups with their offsets, queues that have a floor to keep, then half messages (other pending
+//! messages have an index of their own). State may change between
 //! slices: whatever a slice saw is as new or newer than the position at which the walk began, and recovery replays the
 //! log from there, so a snapshot of mixed ages comes out right (see `State::apply`).
 
@@ -21,7 +22,7 @@ pub enum Cursor {
     Offsets(String, QueueId),
     /// At the first queue from this id on.
     Queues(QueueId),
-    /// At the first pending message whose origin is greater.
+    /// At the first half message whose origin is greater.
     Pending(LogPosition),
     /// Through.
     Done,
@@ -111,7 +112,7 @@ impl State {
         out: &mut impl FnMut(LogPosition, StateRecord),
     ) -> Cursor {
         // A message never lies below its origin: from here on all lie above.
-        let next = self.pending.after(after).next().filter(|entry| entry.origin < below);
+        let next = self.pending.halves.after(after).next().filter(|entry| entry.origin < below);
         let Some(entry) = next else { return Cursor::Done };
         if entry.position < below {
             let forgotten = below.get() == u64::MAX && mutant::active(Mutant::SnapshotForgetsPending);
