@@ -52,7 +52,7 @@ final class Filters {
         send(producer, tagged(topic, "Aa", "end"));
         Inbox inbox = new Inbox();
         scene.consume(scene.group(), topic, "Aa", inbox);
-        Check.await("the last message", 20, () -> inbox.find("end"));
+        Check.await("the last message and all before it", 20, () -> inbox.find("end") != null && inbox.messages().size() >= 3);
         Check.equal("received", List.of("end", "hash-Aa", "hash-Aa"), inbox.bodies().stream().sorted().toList());
     }
 
