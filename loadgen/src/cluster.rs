@@ -125,9 +125,11 @@ fn ask_one(address: &str, header: &Header<'_>) -> std::io::Result<(Code, Vec<u8>
             let reply = frame.decode_header().map_err(|error| bad(error.to_string()))?;
             return Ok((reply.response_code(), frame.body.to_vec()));
         }
-        match stream.read(&mut chunk)? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            size => received.extend_from_slice(&chunk[..size]),
+        match stream.read(&mut chunk) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(size) => received.extend_from_slice(&chunk[..size]),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -47,9 +47,12 @@ impl Call {
         self.stream.write_all(self.wire.output())?;
         self.wire.consume(size);
         let mut buffer = [0; 64 << 10];
-        match self.stream.read(&mut buffer)? {
-            0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
-            size => self.wire.received(&buffer[..size], on).map_err(std::io::Error::other),
+        match self.stream.read(&mut buffer) {
+            Ok(0) => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            // A read with a timeout may be cut short by anything: the caller asks again for what is missing.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(()),
+            Err(error) => Err(error),
+            Ok(size) => self.wire.received(&buffer[..size], on).map_err(std::io::Error::other),
         }
     }
 }
