@@ -4,9 +4,11 @@ use super::request::Rejection;
 use ringmq_proto::code::Code;
 use ringmq_proto::limits::{LONG_NAME_SIZE_BYTES_MAX, TOPIC_NAME_SIZE_BYTES_MAX};
 
-/// Topics that the broker uses itself; clients may neither create nor delete them.
-const SYSTEM_TOPICS: [&str; 7] = [
-    "TBW102",
+/// The template of new topics. Clients may neither create nor delete it; sending to it is pointless, and RocketMQ lets them.
+const TEMPLATE_TOPIC: &str = "TBW102";
+
+/// Topics that the broker uses itself: clients may neither create nor delete them, nor send to them.
+const OWN_TOPICS: [&str; 6] = [
     "SCHEDULE_TOPIC_XXXX",
     "RMQ_SYS_TRANS_HALF_TOPIC",
     "RMQ_SYS_TRANS_OP_HALF_TOPIC",
@@ -22,7 +24,13 @@ fn is_plain(name: &str) -> bool {
 
 /// Whether a topic is one of the broker's own.
 pub(crate) fn is_system_topic(name: &str) -> bool {
-    SYSTEM_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX)
+    name == TEMPLATE_TOPIC || OWN_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX)
+}
+
+/// Whether clients must not send to a topic. Asked for every message: the first letter rules nearly all out.
+#[inline]
+pub(super) fn is_closed_to_sends(topic: &str) -> bool {
+    matches!(topic.as_bytes().first(), Some(b'S' | b'R' | b'T' | b'O')) && OWN_TOPICS.contains(&topic)
 }
 
 /// A topic that a client may create, change or delete.

@@ -6,6 +6,7 @@
 use super::super::Shard;
 use super::super::connection::Connection;
 use super::super::io::Effects;
+use super::super::names::is_closed_to_sends;
 use super::super::request::{Dialect, NOT_WRITABLE, Rejection, STOPPING, Token};
 use super::super::retry::{DEAD_LETTER_QUEUE_COUNT, RETRY_PREFIX, dead_letter_topic};
 use super::super::send::{Appender, Item, SYS_FLAG_ILLEGAL};
@@ -167,7 +168,7 @@ impl Shard {
 
     /// Where the message goes.
     fn target(&mut self, now: &Now, send: &SendHeader<'_>) -> Result<Target, Stop> {
-        if is_forbidden(send.topic) {
+        if is_closed_to_sends(send.topic) {
             let remark = format!("Sending message to topic[{}] is forbidden.", send.topic);
             return Err(Rejection::because(Code::NO_PERMISSION, remark).into());
         }
@@ -359,19 +360,6 @@ pub(in crate::shard) fn broker_properties(cluster: &str) -> Vec<u8> {
 
 /// Properties that are never stored.
 const TRANSIENT_PREFIX: &[u8] = b"__RMQ.TRANSIENT.";
-
-/// Topics of the broker itself that clients must not send to.
-fn is_forbidden(topic: &str) -> bool {
-    const FORBIDDEN: [&str; 6] = [
-        "SCHEDULE_TOPIC_XXXX",
-        "RMQ_SYS_TRANS_HALF_TOPIC",
-        "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-        "TRANS_CHECK_MAX_TIME_TOPIC",
-        "SELF_TEST_TOPIC",
-        "OFFSET_MOVED_EVENT",
-    ];
-    matches!(topic.as_bytes().first(), Some(b'S' | b'R' | b'T' | b'O')) && FORBIDDEN.contains(&topic)
-}
 
 pub(super) fn check_sizes(properties_size: usize, body_size: usize) -> Result<(), Rejection> {
     if body_size > BODY_SIZE_BYTES_MAX || properties_size > PROPERTIES_SIZE_BYTES_MAX {
