@@ -35,12 +35,9 @@ const IO_MEMORY_BYTES: usize = 256 << 10;
 /// Entries of glommio's rings.
 const RING_DEPTH: usize = 128;
 
-/// How long tasks run before timers and sockets are looked at. glommio's default of 100 ms starves them.
-const PREEMPT_INTERVAL: Duration = Duration::from_millis(1);
-
-/// The same where one task has the thread for as long as the executor lives, and nothing else waits for glommio's timers. Were it
-/// short, it could ring before that task has begun, on a thread that had lost its core, and glommio would fall asleep over it
-/// for ever (`net::by_glommio::nudge` says how): of eight executors starting on four busy cores, one in some hundred did.
+/// glommio's preemption timer, as good as never: were it short, it could ring before the executor's first task has begun, on a thread
+/// that had lost its core, and glommio would fall asleep over that task for ever (`net::by_glommio::nudge` says how): of eight
+/// executors starting on four busy cores, one in some hundred did. What wants it asks for it (`net::by_glommio`).
 const PREEMPT_NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Blocks that an executor keeps for the next taker.
@@ -110,14 +107,10 @@ fn run(
     may_go: &mpsc::Receiver<()>,
 ) -> Vec<(String, Ended)> {
     let placement = plan.core.map_or(Placement::Unbound, Placement::Fixed);
-    let preempt = match plan.receiving {
-        Receiving::Ring => PREEMPT_NEVER,
-        Receiving::Glommio => PREEMPT_INTERVAL,
-    };
     let executor = LocalExecutorBuilder::new(placement)
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
-        .preempt_timer(preempt)
+        .preempt_timer(PREEMPT_NEVER)
         .make();
     let executor = match executor {
         Ok(executor) => executor,

@@ -17,6 +17,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_lite::future;
+use glommio::{Latency, Shares};
 
 use self::link::Link;
 use self::nudge::Nudge;
@@ -30,6 +31,9 @@ use super::{StepMachine, socket};
 use crate::disk::Completion;
 use crate::disk::ring::{RingDisk, ShardSlot, Waiter, handover};
 use crate::shard::io::{ConnectionId, Fatal, Input};
+
+/// How long tasks run before timers and sockets are looked at. glommio's default of 100 ms starves them.
+const PREEMPT_INTERVAL: Duration = Duration::from_millis(1);
 
 struct Plane<M> {
     ring: RefCell<RingDisk>,
@@ -51,7 +55,25 @@ struct Shard<M> {
 }
 
 /// Serves until every shard has ended.
+///
+/// The tasks are in a task queue of their own, and are nudged before the first of them begins: the preemption timer rings for
+/// them only, never for what makes or ends them, over which glommio would fall asleep with nobody to wake it.
 pub(super) async fn serve<M: StepMachine + 'static>(
+    ring: RingDisk,
+    starts: Vec<Start<M>>,
+    outside: Rc<dyn Outside<M>>,
+) -> io::Result<()> {
+    let latency = Latency::Matters(PREEMPT_INTERVAL);
+    let queue = glommio::executor().create_task_queue(Shares::default(), latency, "plane");
+    let nudge = Nudge::start()?;
+    let nudged = glommio::spawn_local_into(async move { nudge.be_nudged().await }, queue)?;
+    let served = glommio::spawn_local_into(serve_in_queue(ring, starts, outside), queue)?.await;
+    nudged.cancel().await;
+    served
+}
+
+/// Serves; every task is spawned into the queue that this one is in.
+async fn serve_in_queue<M: StepMachine + 'static>(
     ring: RingDisk,
     starts: Vec<Start<M>>,
     outside: Rc<dyn Outside<M>>,
@@ -87,8 +109,6 @@ pub(super) async fn serve<M: StepMachine + 'static>(
         tasks.push((index, glommio::spawn_local(Rc::clone(&plane).accept(index, listener))));
     }
     let publisher = glommio::spawn_local(Rc::clone(&plane).publish());
-    let nudge = Nudge::start()?;
-    let nudged = glommio::spawn_local(async move { nudge.be_nudged().await });
     let events = glommio::spawn_local(Rc::clone(&plane).events(waiter));
     for index in 0..plane.shards.len() {
         plane.tick(index);
@@ -103,7 +123,6 @@ pub(super) async fn serve<M: StepMachine + 'static>(
         }
     }
     events.cancel().await;
-    nudged.cancel().await;
     publisher.cancel().await;
     // Tasks of connections may outlive this one by a turn; the directories must not stay locked as long.
     plane.ring.borrow_mut().close();

@@ -1,7 +1,7 @@
 //! A thread that wakes the executor each millisecond, whatever it does: glommio 0.9 can fall asleep over tasks that may run.
 //!
 //! Its loop (`LocalExecutor::run`) polls its rings, which wakes tasks, and then runs them in `run_task_queues`. When the
-//! preemption timer has rung by then (it is armed while the rings are polled; one millisecond with us, and a thread that
+//! preemption timer has rung by then (it is armed while the rings are polled; one millisecond here, and a thread that
 //! loses its core for that long is not rare), `run_task_queues` finds `need_preempt()` set, runs nothing and says so; for
 //! `run` that means that nothing can run. It polls the rings once more; they have nothing new, the timer's ring wakes
 //! nobody: and it parks, with tasks in its queues, until something else happens. At 70 000 messages a second that was 0.2 to
