@@ -84,6 +84,8 @@ pub(super) struct Connection {
     pub(super) peer_client: Option<Box<Peer>>,
     /// What the headers of its sends have in common.
     pub(super) sends: Sends,
+    /// Where in the store the topic of its last send was found.
+    pub(super) topic_hint: u32,
     /// When it was last heard, in boot nanoseconds.
     pub(super) heard_at_ns: u64,
     pub(super) timer: TimerId,
@@ -111,6 +113,7 @@ impl Connection {
             handles: Handles::default(),
             peer_client: None,
             sends: Sends::default(),
+            topic_hint: 0,
             heard_at_ns: now_ns,
             timer,
             waiting_head: super::waiting::NONE,

@@ -140,7 +140,7 @@ impl Shard {
         send: &SendHeader<'_>,
         body: &[u8],
     ) -> Handled {
-        let target = self.target(now, send)?;
+        let target = self.target(now, send, &mut connection.topic_hint)?;
         if token.code == code::SEND_BATCH_MESSAGE || send.batch == Some(true) {
             return self.send_batch(now, connection, token, send, body, target);
         }
@@ -167,7 +167,7 @@ impl Shard {
     }
 
     /// Where the message goes.
-    fn target(&mut self, now: &Now, send: &SendHeader<'_>) -> Result<Target, Stop> {
+    fn target(&mut self, now: &Now, send: &SendHeader<'_>, topic_hint: &mut u32) -> Result<Target, Stop> {
         if is_closed_to_sends(send.topic) {
             let remark = format!("Sending message to topic[{}] is forbidden.", send.topic);
             return Err(Rejection::because(Code::NO_PERMISSION, remark).into());
@@ -175,7 +175,7 @@ impl Shard {
         if self.changes.is_registering(send.topic) {
             return Err(Stop::Topic(send.topic.into(), 0));
         }
-        let Some(topic) = self.store.state().topic(send.topic) else {
+        let Some(topic) = self.store.state().topic_by_hint(send.topic, topic_hint) else {
             let queue_count = self.template_queue_count(send);
             let version = self.start_creation(now, send.topic, queue_count)?;
             return Err(Stop::Topic(send.topic.into(), version));
