@@ -145,12 +145,8 @@ fn append_bytes(ip: IpAddr, rest: &[u8; 12], out: &mut Vec<u8>) {
     append_hex(rest, out);
 }
 
-fn append_hex(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut digits = [[0; 2]; 16];
-    for (digits, byte) in digits.iter_mut().zip(bytes) {
-        *digits = HEX_PAIRS[usize::from(*byte)];
-    }
-    out.extend_from_slice(digits[..bytes.len()].as_flattened());
+fn append_hex<const N: usize>(bytes: &[u8; N], out: &mut Vec<u8>) {
+    out.extend_from_slice(bytes.map(|byte| HEX_PAIRS[usize::from(byte)]).as_flattened());
 }
 
 const HEX_PAIRS: [[u8; 2]; 256] = {

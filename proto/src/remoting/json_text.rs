@@ -3,8 +3,15 @@
 /// Appends a number in decimal.
 #[inline]
 pub(super) fn put_number(out: &mut Vec<u8>, value: i64) {
-    let mut text = [0; NUMBER_SIZE_BYTES_MAX];
-    out.extend_from_slice(number_text(value, &mut text));
+    let mut text = [0; 2 * NUMBER_SIZE_BYTES_MAX];
+    let Some(front) = text.first_chunk_mut() else { return };
+    let size = number_text(value, front).len();
+    // Copying as many bytes as a number may have, whatever it has, is cheaper than asking how many.
+    if let Some(number) = text[NUMBER_SIZE_BYTES_MAX - size..].first_chunk::<NUMBER_SIZE_BYTES_MAX>() {
+        let end = out.len() + size;
+        out.extend_from_slice(number);
+        out.truncate(end);
+    }
 }
 
 /// Digits of an i64, with its sign.

@@ -185,19 +185,44 @@ fn cut(header: &[u8]) -> Option<(Vec<Piece>, Box<[u8]>)> {
 fn number(bytes: &[u8], at: &mut usize) -> Option<i64> {
     let is_negative = bytes.get(*at) == Some(&b'-');
     *at += usize::from(is_negative);
+    let start = *at;
     let mut value = 0_i64;
-    for count in 0..=DIGIT_COUNT_MAX {
+    while let Some(eight) = bytes.get(*at..).and_then(<[u8]>::first_chunk).and_then(|chunk| eight_digits(*chunk))
+        && *at - start <= DIGIT_COUNT_MAX - 8
+    {
+        value = value * 100_000_000 + i64::from(eight);
+        *at += 8;
+    }
+    loop {
         let digit = bytes.get(*at)?.wrapping_sub(b'0');
+        let count = *at - start;
         if digit > 9 {
             return (count > 0).then_some(if is_negative { -value } else { value });
         }
         if count == DIGIT_COUNT_MAX {
             return None;
         }
-        value = value * 10 + i64::from(digit);
+        // So few digits do not overflow: what checks for that costs more than what it checks.
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
         *at += 1;
     }
-    None
+}
+
+/// The number that eight digits write, all at once: pairs are made of digits, fours of pairs, and eight of fours. `None` when one is
+/// not a digit.
+#[inline]
+fn eight_digits(text: [u8; 8]) -> Option<u32> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    /// Carries a byte above 9 into its highest bit.
+    const ABOVE_NINE: u64 = 0x7676_7676_7676_7676;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    let digits = u64::from_le_bytes(text) ^ ZEROS;
+    if (digits | digits.wrapping_add(ABOVE_NINE)) & HIGH_BITS != 0 {
+        return None;
+    }
+    let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    u32::try_from(fours.wrapping_mul(10_000 << 32 | 1) >> 32).ok()
 }
 
 #[cfg(test)]
@@ -307,6 +332,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_number_is_read_as_the_standard_library_reads_it(value in any::<i64>(), digits in 0..20_u32, text in "-?[0-9:/]{0,20}") {
+            for text in [(value / 10_i64.pow(digits.min(18))).to_string(), text] {
+                let quoted = format!("{text}\"}},");
+                let size = text.find(|c: char| !c.is_ascii_digit() && c != '-').unwrap_or(text.len());
+                let digits = text[..size].trim_start_matches('-').len();
+                let mut at = 0;
+                let read = number(quoted.as_bytes(), &mut at);
+                let expected = if digits > DIGIT_COUNT_MAX { None } else { text[..size].parse::<i64>().ok() };
+                prop_assert_eq!(read, expected, "{}", text);
+                prop_assert!(read.is_none() || at == size);
+            }
+        }
+
         #[test]
         fn a_changed_byte_is_never_read_as_something_else(at in 0..600_usize, to in any::<u8>()) {
             let properties = Some("UNIQ_KEY\u{1}ABC\u{2}WAIT\u{1}true");
