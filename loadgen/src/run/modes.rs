@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringmq_checker::compact::{Account, Reading, of_readings, reconcile};
 use ringmq_checker::identity::PRODUCER_COUNT_MAX;
@@ -24,6 +24,9 @@ const REPLAY_TIMES_MAX: u32 = 30;
 
 /// A shorter replay says little about the producers' p99.
 const REPLAY_MIN: Duration = Duration::from_secs(1);
+
+/// How long a broker may take to put what it acknowledged into its queues.
+const QUEUED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// When a reading is to end before the ends of the queues.
 #[derive(Clone, Copy, Default)]
@@ -56,11 +59,12 @@ impl Run<'_> {
             send_for: self.plan.send_for,
         };
         let (phase, accounts) = self.send(&order, self.new_accounts())?;
+        let acknowledged = phase.messages;
         self.outcome.send = Some(phase);
         if !self.plan.read_back {
             return Ok(());
         }
-        let ends = control::ends(&self.cluster, self.plan.dialect, &self.topics)?;
+        let ends = self.ends_behind(acknowledged)?;
         let starts = self.before.iter().map(|&(_, end)| end).collect();
         let (phase, read) = self.read("read back", starts, &ends, self.plan.connections, ReadLimit::default())?;
         self.outcome.read = Some(phase);
@@ -149,6 +153,20 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// First and end offset of each queue when the messages that this run has had acknowledged are in them. Apache's brokers put a
+    /// message into its queue after acknowledging it, sometimes seconds after; who has lost one is waited for in vain.
+    fn ends_behind(&self, acknowledged: u64) -> Result<Vec<Ends>, Failure> {
+        let deadline = Instant::now() + QUEUED_TIMEOUT;
+        loop {
+            let ends = control::ends(&self.cluster, self.plan.dialect, &self.topics)?;
+            let queued: u64 = ends.iter().zip(&self.before).map(|(now, before)| now.1.saturating_sub(before.1)).sum();
+            if queued >= acknowledged || Instant::now() > deadline {
+                return Ok(ends);
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     fn send(&mut self, order: &Order, accounts: Vec<Account>) -> Result<(Phase, Vec<Account>), Failure> {
         self.watch.phase(order.name);
         let cores = self.plan.cores.clone();
@@ -232,7 +250,7 @@ impl Run<'_> {
         let send_phase = self.sent(order.name, &board, &sent, cpu_broker_ns);
         let accounted = self.account_for(&sent);
         watched.and(accounted)?;
-        readers.end_at(&control::ends(&self.cluster, self.plan.dialect, &self.topics)?);
+        readers.end_at(&self.ends_behind(send_phase.messages)?);
         let watched = self.watch.until_read(&board, |_, _| readers.is_ended());
         self.watch.close(&board);
         let read = readers.join()?;
