@@ -34,6 +34,7 @@
 
 pub mod admin;
 mod cluster;
+pub mod compression;
 pub mod connection;
 pub mod consumer;
 pub mod error;
@@ -53,6 +54,7 @@ mod unique;
 
 pub use admin::Admin;
 pub use cluster::Broker;
+pub use compression::{Compression, CompressionKind};
 pub use consumer::{PullConsumer, PullConsumerConfig, Start};
 pub use error::{Error, ErrorKind, Result};
 pub use group::{Filter, MessageModel, Rooms, Strategy};

@@ -1,6 +1,5 @@
 //! A message as a consumer gets it, and how it comes out of the records that a pull returns.
 
-use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,16 +7,15 @@ use bytes::Bytes;
 use ringmq_proto::error::DecodeError;
 use ringmq_proto::ids::{LogPosition, QueueOffset};
 use ringmq_proto::message::properties::names;
-use ringmq_proto::message::stored::{iter_stored, sys_flag};
+use ringmq_proto::message::stored::iter_stored;
 use ringmq_proto::message::{Batch, Host, OffsetId, Properties, StoredMessage, StoredMessageParts};
 use ringmq_proto::record::{RecordFlags, RecordKind, RecordView};
 use ringmq_proto::remoting::client_push::PushReply;
 
+use crate::compression::plain_body;
+
 /// What the name of a group's retry topic begins with.
 pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
-
-/// Bytes that a compressed body inflates to. When reached: the message counts as damaged.
-const INFLATED_BODY_SIZE_BYTES_MAX: u64 = 64 << 20;
 
 /// A message queue: the unit of order, of consume offsets, and of assignment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +47,7 @@ pub struct Message {
     pub store_time_ms: u64,
     /// How often its consumption failed.
     pub reconsume_times: i32,
-    /// The body: a slice of what the pull returned, not a copy.
+    /// The body: a slice of what the pull returned, not a copy, unless its producer compressed it.
     pub body: Bytes,
     properties: Bytes,
     born_host: Host,
@@ -130,7 +128,7 @@ impl Message {
             topic: header.topic.as_bytes(),
             properties: &properties,
         };
-        let body = plain_body(body, &parts).ok()?;
+        let body = plain_body(body, body, header.sys_flag).ok()?;
         let empty = Bytes::new();
         let without = StoredMessageParts { body: &empty, properties: &empty, sys_flag: 0, ..parts };
         let message = Self::new(&queue, &empty, &without).ok()?;
@@ -147,31 +145,13 @@ impl Message {
             born_time_ms: parts.born_time_ms,
             store_time_ms: parts.store_time_ms,
             reconsume_times: parts.reconsume_times,
-            body: plain_body(owner, parts)?,
+            body: plain_body(owner, parts.body, parts.sys_flag)?,
             properties: owner.slice_ref(parts.properties),
             born_host: parts.born_host,
             store_host: parts.store_host,
         })
     }
 }
-
-/// The body; inflated when it is compressed by zlib, as RocketMQ's clients do from 4 KiB on.
-fn plain_body(owner: &Bytes, parts: &StoredMessageParts<'_>) -> Result<Bytes, DecodeError> {
-    let compression = parts.sys_flag & sys_flag::COMPRESSION_TYPE_MASK;
-    if parts.sys_flag & sys_flag::COMPRESSED == 0 || !ZLIB.contains(&compression) {
-        return Ok(owner.slice_ref(parts.body));
-    }
-    let mut inflated = Vec::new();
-    let mut inflater = flate2::read::ZlibDecoder::new(parts.body).take(INFLATED_BODY_SIZE_BYTES_MAX + 1);
-    let read = inflater.read_to_end(&mut inflated);
-    if read.is_err() || inflated.len() as u64 > INFLATED_BODY_SIZE_BYTES_MAX {
-        return Err(DecodeError::Malformed { what: "the message's compressed body" });
-    }
-    Ok(inflated.into())
-}
-
-/// The compression types that are zlib: of old clients, and of new ones.
-const ZLIB: [i32; 2] = [0, 0x300];
 
 /// Reads one stored message in RocketMQ's layout: what a look-up by position returns. The queue's broker is `broker_name`.
 pub(crate) fn decode_stored(broker_name: Arc<str>, owner: &Bytes) -> Result<Message, DecodeError> {
@@ -211,13 +191,35 @@ pub(crate) fn decode_stored_list(
     out: &mut Vec<Message>,
 ) -> Result<(), DecodeError> {
     for stored_message in iter_stored(stored) {
-        let stored_message = stored_message?;
-        check_body(&stored_message)?;
-        if stored_message.parts.queue_offset >= from {
-            out.push(Message::new(queue, stored, &stored_message.parts)?);
-        }
+        out.extend(decode_listed(queue, stored, stored_message, from)?);
     }
     Ok(())
+}
+
+/// As [`decode_stored_list`], but what does not decode is told to `on_damaged` and left out. Where it cannot be told how
+/// long the damaged message is, nothing behind it can be read.
+pub(crate) fn decode_readable(
+    queue: &MessageQueue,
+    stored: &Bytes,
+    from: QueueOffset,
+    mut on_damaged: impl FnMut(DecodeError),
+) -> Vec<Message> {
+    let decode = |stored_message| decode_listed(queue, stored, stored_message, from);
+    iter_stored(stored).filter_map(|stored_message| decode(stored_message).map_err(&mut on_damaged).ok()?).collect()
+}
+
+fn decode_listed(
+    queue: &MessageQueue,
+    owner: &Bytes,
+    stored_message: Result<StoredMessage<'_>, DecodeError>,
+    from: QueueOffset,
+) -> Result<Option<Message>, DecodeError> {
+    let stored_message = stored_message?;
+    if stored_message.parts.queue_offset < from {
+        return Ok(None);
+    }
+    check_body(&stored_message)?;
+    Message::new(queue, owner, &stored_message.parts).map(Some)
 }
 
 /// Reads stored messages of any topics and queues, as a query returns them. The queues' broker is `broker_name`.
@@ -391,19 +393,22 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_body_that_its_producer_compressed_by_zlib_is_inflated_and_a_damaged_one_refused() {
-        let text = "a body of more than 4 KiB ".repeat(200);
-        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(5));
-        std::io::Write::write_all(&mut zlib, text.as_bytes()).expect("in memory");
-        let body = zlib.finish().expect("in memory");
-        let decode = |sys_flag, body: &[u8]| {
-            decode_stored("b".into(), &StoredMessageParts { sys_flag, body, ..parts() }.to_vec().into())
+    fn a_body_that_does_not_inflate_takes_only_its_own_message_along() {
+        let bomb = vec![b'?'; 5000];
+        let of = |offset, sys_flag, body| {
+            StoredMessageParts { queue_offset: QueueOffset::new(offset), sys_flag, body, ..parts() }.to_vec()
         };
-        for sys_flag in [0x1, 0x301] {
-            assert_eq!(decode(sys_flag, &body).expect("zlib").body, text);
-        }
-        assert!(decode(0x301, &body[..body.len() / 2]).is_err());
-        assert_eq!(decode(0x101, &body).expect("LZ4 is the application's business").body, body);
+        let list: Bytes = [of(4, 0, b"a"), of(5, 0x301, &bomb), of(6, 0, b"b")].concat().into();
+        let mut damaged = Vec::new();
+        let messages = decode_readable(&queue(), &list, QueueOffset::ZERO, |error| damaged.push(error));
+        assert_eq!(messages.iter().map(|message| message.queue_offset.get()).collect::<Vec<_>>(), [4, 6]);
+        assert!(matches!(damaged[..], [DecodeError::Malformed { .. }]), "{damaged:?}");
+        let mut out = Vec::new();
+        assert!(decode_stored_list(&queue(), &list, QueueOffset::ZERO, &mut out).is_err());
+        assert_eq!(out.len(), 1);
+        out.clear();
+        assert_eq!(decode_stored_list(&queue(), &list, QueueOffset::new(6), &mut out), Ok(()));
+        assert_eq!(out.len(), 1, "who asked for what lies behind need not care");
     }
 
     #[test]

@@ -86,7 +86,8 @@ pub(crate) fn spawn(setup: &SendingSetup<'_>, accounts: Vec<Account>) -> Result<
             cli::Dialect::Remoting => Dialect::Remoting,
         };
         let name_servers = setup.namesrv.to_owned();
-        let config = ProducerConfig { name_servers, dialect, retries: 0, ..ProducerConfig::default() };
+        let config =
+            ProducerConfig { name_servers, dialect, retries: 0, compression: None, ..ProducerConfig::default() };
         let body = move || {
             pin(core);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -28,6 +28,7 @@ pub use job::SendReceipt;
 use self::core::Core;
 use self::job::{Completion, Job, Payload, Times};
 use crate::cluster::Cluster;
+use crate::compression::Compression;
 use crate::error::{Error, Result};
 use crate::outgoing::{InvalidMessage, OutgoingMessage, Parts};
 use crate::remoting::link::Heard;
@@ -70,6 +71,8 @@ pub struct ProducerConfig {
     pub avoid_slow_brokers: bool,
     /// A topic that no broker has is created by its first send, if the brokers allow that. On, as in RocketMQ.
     pub create_topics: bool,
+    /// Which bodies are compressed; none: no body is. As in RocketMQ: from 4 KiB on, by zlib.
+    pub compression: Option<Compression>,
     /// Whether each message that was stored is told to RocketMQ's trace topic. No.
     pub trace: bool,
     /// Bytes of messages that may wait for acknowledgements (256 bytes more for each message); then [`Producer::send`]
@@ -89,6 +92,7 @@ impl Default for ProducerConfig {
             gather: true,
             avoid_slow_brokers: true,
             create_topics: true,
+            compression: Some(Compression::default()),
             trace: false,
             in_flight_bytes_max: 64 << 20,
         }
@@ -133,6 +137,9 @@ impl Producer {
         if config.in_flight_bytes_max == 0 {
             return Err(Error::Argument("a producer needs some room: in_flight_bytes_max is zero"));
         }
+        if config.compression.is_some_and(|compression| !compression.is_possible()) {
+            return Err(Error::Argument("zlib has levels 1 to 9, ZSTD 1 to 22"));
+        }
         Ok(Self { core: Core::start(config, heard)? })
     }
 
@@ -140,7 +147,7 @@ impl Producer {
     pub async fn send(&self, message: OutgoingMessage) -> Result<SendReceipt> {
         let times = self.times();
         let mut parts = message.into_parts()?;
-        let payload = self.payload(&mut parts);
+        let payload = self.compressed(&mut parts);
         let room = self.room(cost(&payload), times).await?;
         let (sender, receiver) = oneshot::channel();
         let job = self.job(payload, parts.ordered_by, times, Completion::One(sender), room);
@@ -178,6 +185,7 @@ impl Producer {
         let (mut topic, mut ordered_by, mut payloads) = (String::new(), None, Vec::new());
         for message in messages {
             let mut parts = message.into_parts()?;
+            // Batches are never compressed, as in RocketMQ.
             payloads.push(self.payload(&mut parts));
             if payloads.len() == 1 {
                 (topic, ordered_by) = (parts.topic, parts.ordered_by);
@@ -207,7 +215,7 @@ impl Producer {
         }
         let lane = topic.choose_any(&self.core, parts.ordered_by.as_deref()).ok_or(Error::Closed)?;
         let open = lane.handle(&self.core, times.deadline).await?;
-        lane.way.send_oneway(open, &lane.target(), &self.payload(&mut parts), times.born_time_ms)
+        lane.way.send_oneway(open, &lane.target(), &self.compressed(&mut parts), times.born_time_ms)
     }
 
     /// Takes a timed message back before its time: `handle` is that of its receipt. Gives its unique id. Brokers of
@@ -255,7 +263,7 @@ impl Producer {
     fn take(&self, message: OutgoingMessage, completion: Completion) -> Result<()> {
         let times = self.times();
         let mut parts = message.into_parts()?;
-        let payload = self.payload(&mut parts);
+        let payload = self.compressed(&mut parts);
         let room = Arc::clone(&self.core.room).try_acquire_many_owned(self.weight(cost(&payload)));
         let room = room.map_err(|error| match error {
             tokio::sync::TryAcquireError::Closed => Error::Closed,
@@ -264,6 +272,16 @@ impl Producer {
         let job = self.job(payload, parts.ordered_by, times, completion, room);
         self.core.submit(&self.core.topic(&parts.topic), job, None);
         Ok(())
+    }
+
+    /// What is sent of a message that travels alone: its body compressed, when it is to be.
+    fn compressed(&self, parts: &mut Parts) -> Payload {
+        let compression = self.core.config.compression.as_ref();
+        if let Some((body, bits)) = compression.and_then(|compression| compression.compress(&parts.body)) {
+            parts.body = body;
+            parts.sys_flag |= bits;
+        }
+        self.payload(parts)
     }
 
     /// What is sent of a message; with remoting it gets its unique id.

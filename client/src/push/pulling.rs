@@ -13,7 +13,7 @@ use super::core::Core;
 use super::worker::{ERROR_PAUSE, Worker};
 use crate::error::{Error, Result};
 use crate::group::subscription::is_meant;
-use crate::message::decode_stored_list;
+use crate::message::decode_readable;
 use crate::remoting::broker::{PullSpec, RemotingPulled};
 
 /// The pause while as much is pulled as may be, as in RocketMQ; consumption ends it early.
@@ -110,11 +110,10 @@ impl Worker {
             return None;
         }
         let from = QueueOffset::new(u64::try_from(offset).unwrap_or(0));
-        let mut messages = Vec::new();
-        if let Err(source) = decode_stored_list(&self.queue, &pulled.messages, from, &mut messages) {
+        let mut messages = decode_readable(&self.queue, &pulled.messages, from, |error| {
             // It is passed over: standing still for ever would help nobody.
-            tracing::error!(queue = ?self.queue, offset, next, %source, "a message that was delivered is damaged");
-        }
+            tracing::error!(queue = ?self.queue, offset, next, %error, "a message that was delivered is damaged");
+        });
         messages.retain(|message| is_meant(subscription, message));
         let added = self.process().put(messages);
         if added.is_empty() {
