@@ -18,6 +18,9 @@ const TOPIC_QUEUE_COUNT_MAX: usize = 1 << 20;
 /// For how long a route may be used again by readers: when a broker restarts, all its queues ask for the same one.
 const ROUTE_AGE_MAX: Duration = Duration::from_secs(1);
 
+/// For how long name servers that did not answer are left alone by who knows a route: silent ones take seconds each time.
+const IN_VAIN_PAUSE: Duration = Duration::from_secs(5);
+
 /// The queues of a topic on one master.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BrokerQueues {
@@ -52,12 +55,20 @@ pub(crate) struct Cluster {
     remoting_links: Mutex<HashMap<Arc<str>, Arc<RemotingLink>>>,
     /// Who hears what brokers ask on remoting connections.
     heard: Option<tokio::sync::mpsc::Sender<Heard>>,
-    /// Recent routes by topic. Held while one is asked for, so that those who want the same wait for it.
-    routes: tokio::sync::Mutex<HashMap<Arc<str>, Recent>>,
+    /// The last route of each topic that this client reads.
+    known: Mutex<HashMap<Arc<str>, Arc<[BrokerQueues]>>>,
+    /// Held while a route is asked for, so that those who want the same wait for it.
+    asked: tokio::sync::Mutex<Asked>,
 }
 
-/// A route, and when it was asked for.
-type Recent = (Instant, Arc<[BrokerQueues]>);
+/// When name servers were asked.
+#[derive(Default)]
+struct Asked {
+    /// By topic, for recent routes.
+    at: HashMap<Arc<str>, Instant>,
+    /// When none of them answered last.
+    in_vain_at: Option<Instant>,
+}
 
 impl Cluster {
     /// The cluster of `address;address;…`.
@@ -79,7 +90,8 @@ impl Cluster {
             links: Mutex::default(),
             remoting_links: Mutex::default(),
             heard,
-            routes: Default::default(),
+            known: Mutex::default(),
+            asked: tokio::sync::Mutex::default(),
         })
     }
 
@@ -100,8 +112,12 @@ impl Cluster {
         self.remoting_links.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
     }
 
-    /// The remoting link to the master of `broker_name`, which has `topic`.
+    /// The remoting link to the master of `broker_name`, which has `topic`. While its connection stands no name server is
+    /// asked, so that those may be away.
     pub(crate) async fn remoting_of(&self, topic: &Arc<str>, broker_name: &str) -> Result<Arc<RemotingLink>> {
+        if let Some(link) = self.connected_to(topic, broker_name) {
+            return Ok(link);
+        }
         let route = self.recent_route(topic).await?;
         match route.iter().find(|broker| *broker.broker_name == *broker_name) {
             Some(broker) => Ok(self.remoting(&broker.address)),
@@ -110,6 +126,14 @@ impl Cluster {
                 Err(Error::NoRoute { topic: topic.to_string(), remark })
             }
         }
+    }
+
+    /// The link that a known route leads to, if its connection stands.
+    fn connected_to(&self, topic: &Arc<str>, broker_name: &str) -> Option<Arc<RemotingLink>> {
+        let routes = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let broker = routes.get(topic)?.iter().find(|broker| *broker.broker_name == *broker_name)?;
+        let links = self.remoting_links.lock().unwrap_or_else(PoisonError::into_inner);
+        links.get(&broker.address).filter(|link| link.is_connected()).map(Arc::clone)
     }
 
     /// The link to `address`: the same one for all who ask.
@@ -126,16 +150,33 @@ impl Cluster {
         master_queues(topic, &route)
     }
 
-    /// As [`Self::route`], but not asked for again within a second.
+    /// As [`Self::route`], but not asked for again within a second; when no name server answers, the last one that is known.
     pub(crate) async fn recent_route(&self, topic: &Arc<str>) -> Result<Arc<[BrokerQueues]>> {
-        let mut routes = self.routes.lock().await;
-        routes.retain(|_, (asked_at, _)| asked_at.elapsed() < ROUTE_AGE_MAX);
-        if let Some((_, route)) = routes.get(topic) {
+        let mut asked = self.asked.lock().await;
+        asked.at.retain(|_, at| at.elapsed() < ROUTE_AGE_MAX);
+        let known = self.known_route(topic);
+        if let Some(route) = &known
+            && (asked.at.contains_key(topic) || asked.in_vain_at.is_some_and(|at| at.elapsed() < IN_VAIN_PAUSE))
+        {
             return Ok(Arc::clone(route));
         }
-        let route: Arc<[BrokerQueues]> = self.route(topic).await?.into();
-        routes.insert(Arc::clone(topic), (Instant::now(), Arc::clone(&route)));
+        let route: Arc<[BrokerQueues]> = match (self.route(topic).await, known) {
+            (Ok(route), _) => route.into(),
+            (Err(error @ Error::NameServers { .. }), Some(route)) => {
+                tracing::debug!(%topic, %error, "going on with the last route");
+                asked.in_vain_at = Some(Instant::now());
+                return Ok(route);
+            }
+            (Err(error), _) => return Err(error),
+        };
+        asked.at.insert(Arc::clone(topic), Instant::now());
+        asked.in_vain_at = None;
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(topic), Arc::clone(&route));
         Ok(route)
+    }
+
+    fn known_route(&self, topic: &Arc<str>) -> Option<Arc<[BrokerQueues]>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(topic).map(Arc::clone)
     }
 
     /// All brokers, by cluster and name.

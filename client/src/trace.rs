@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringmq_tls::ClientTls;
 use tokio::sync::mpsc;
 
 use crate::message::Message;
@@ -76,9 +77,10 @@ pub(crate) enum SentKind {
 
 impl Tracer {
     /// A tracer that sends as a group of its own. Must be called within a tokio runtime.
-    pub(crate) fn start(name_servers: &str, group: &str) -> crate::error::Result<Self> {
+    pub(crate) fn start(name_servers: &str, tls: Option<&ClientTls>, group: &str) -> crate::error::Result<Self> {
         let producer = Producer::start(ProducerConfig {
             name_servers: name_servers.to_owned(),
+            tls: tls.cloned(),
             group: format!("_INNER_TRACE_PRODUCER-{group}").chars().take(255).collect::<String>().into(),
             dialect: Dialect::Remoting,
             trace: false,

@@ -50,7 +50,7 @@ impl TransactionState {
     }
 }
 
-type Check = Box<dyn Fn(Message) -> Pin<Box<dyn Future<Output = TransactionState> + Send>> + Send + Sync>;
+type Check = Arc<dyn Fn(Message) -> Pin<Box<dyn Future<Output = TransactionState> + Send>> + Send + Sync>;
 
 /// Sends messages in transactions; see the [module's text](self).
 ///
@@ -90,7 +90,7 @@ impl TransactionProducer {
         let (sender, heard) = mpsc::channel(ASKED_COUNT_MAX);
         let producer = Producer::hearing(ProducerConfig { dialect: Dialect::Remoting, ..config }, Some(sender))?;
         let client_id = client_id(local_ip(producer.cluster().first_name_server()), None);
-        let check: Check = Box::new(move |message| Box::pin(check(message)));
+        let check: Check = Arc::new(move |message| Box::pin(check(message)));
         let inner = Arc::new(Inner { producer, client_id, check });
         tokio::spawn(keep(Arc::downgrade(&inner), heard));
         Ok(Self { inner })
@@ -216,10 +216,10 @@ impl Present for Inner {
         }
         let (table_offset, log_offset) = (header.tran_state_table_offset, header.commit_log_offset);
         let (topic, unique_id) = (message.topic().to_owned(), message.unique_id());
-        let answer = (self.check)(message);
-        let group = Arc::clone(self.producer.group());
+        let (check, group) = (Arc::clone(&self.check), Arc::clone(self.producer.group()));
+        // Also what the check does before it gives a future: a panic leaves this question unanswered, and no other.
         tokio::spawn(async move {
-            let state = answer.await;
+            let state = check(message).await;
             let end = End { table_offset, log_offset, unique_id: &unique_id, topic: &topic, is_check: true };
             if let Err(error) = tell(&group, asked.link(), &end, state).await {
                 tracing::debug!(%error, "a question about a transaction is not answered; it comes again");

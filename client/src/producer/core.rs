@@ -50,7 +50,11 @@ impl Core {
         config.gather &= config.dialect == Dialect::Native;
         let runtime =
             Handle::try_current().map_err(|_| Error::Argument("a producer is started within a tokio runtime"))?;
-        let tracer = if config.trace { Some(Tracer::start(&config.name_servers, &config.group)?) } else { None };
+        let tracer = if config.trace {
+            Some(Tracer::start(&config.name_servers, config.tls.as_ref(), &config.group)?)
+        } else {
+            None
+        };
         let core = Arc::new(Self {
             tracer,
             unique_ids: UniqueIds::new(local_ip(cluster.first_name_server())),

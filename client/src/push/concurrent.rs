@@ -1,7 +1,9 @@
 //! Concurrent consumption: batches of what was pulled, as many calls at once as the consumer may make.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::core::Core;
 use super::listener::{Consumed, Kind, Messages};
@@ -15,19 +17,29 @@ const AGAIN_PAUSE: Duration = Duration::from_secs(5);
 const LEVEL_OF_BROKER: i32 = 0;
 
 impl Worker {
-    /// Calls the listener with `messages`, in batches.
-    pub(super) fn consume_concurrently(self: &Arc<Self>, core: &Arc<Core>, messages: Vec<Message>) {
+    /// Has the listener called with `messages`, in batches.
+    pub(super) fn consume_concurrently(&self, core: &Core, messages: &[Message]) {
         for batch in messages.chunks(core.config.consume_batch_max) {
-            tokio::spawn(consume(Arc::clone(self), Arc::clone(core), batch.into()));
+            self.to_consume(batch.into());
         }
     }
 }
 
-/// One batch, until it is consumed, given back, or the queue is another member's.
-async fn consume(worker: Arc<Worker>, core: Arc<Core>, mut batch: Messages) {
-    loop {
+/// Begins the calls of a queue in its order, so that with one thread they end in it too. Ends with the worker.
+pub(super) async fn begin_all(worker: Weak<Worker>, mut batches: mpsc::UnboundedReceiver<Messages>) {
+    while let Some(batch) = batches.recv().await {
+        let Some(worker) = worker.upgrade() else { return };
+        let Some(core) = worker.core.upgrade() else { return };
         // Closed with the consumer.
-        let Ok(permit) = core.threads.acquire().await else { return };
+        let Ok(permit) = Arc::clone(&core.threads).acquire_owned().await else { return };
+        tokio::spawn(consume(worker, core, batch, permit));
+    }
+}
+
+/// One batch, until it is consumed, given back, or the queue is another member's.
+async fn consume(worker: Arc<Worker>, core: Arc<Core>, mut batch: Messages, mut permit: OwnedSemaphorePermit) {
+    loop {
+        let running = worker.running();
         if worker.is_closed() {
             return;
         }
@@ -38,19 +50,23 @@ async fn consume(worker: Arc<Worker>, core: Arc<Core>, mut batch: Messages) {
         let is_left = |message: &Message| left.iter().any(|left| left.queue_offset == message.queue_offset);
         let offset = worker.process().remove(batch.iter().filter(|message| !is_left(message)));
         worker.advance(&core, offset);
-        worker.wake();
+        drop(running);
         if left.is_empty() {
             return;
         }
         batch = left.into();
         tokio::time::sleep(AGAIN_PAUSE).await;
+        let Ok(again) = Arc::clone(&core.threads).acquire_owned().await else { return };
+        permit = again;
     }
 }
 
 /// Calls the listener; what takes too long or panics has failed.
 pub(super) async fn call(core: &Core, batch: &Messages) -> Consumed {
     let Kind::Concurrent(listener) = &core.listener.0 else { return Consumed::Later };
-    let running = tokio::spawn(tokio::time::timeout(core.config.consume_timeout, listener(Arc::clone(batch))));
+    let (listener, messages, time_max) = (Arc::clone(listener), Arc::clone(batch), core.config.consume_timeout);
+    // Also what the listener does before it gives a future is done in there: a panic must not end this queue.
+    let running = tokio::spawn(async move { tokio::time::timeout(time_max, listener(messages)).await });
     match running.await {
         Ok(Ok(consumed)) => consumed,
         Ok(Err(_)) => {

@@ -42,7 +42,11 @@ pub(super) struct Core {
     /// Calls that may run.
     pub(super) threads: Arc<Semaphore>,
     workers: Mutex<BTreeMap<MessageQueue, Arc<Worker>>>,
+    /// Workers whose queues are this member's no more, until they have ended. Locked within `workers`.
+    leaving: Mutex<HashMap<MessageQueue, Arc<Worker>>>,
     is_paused: AtomicBool,
+    /// The consumer ends in order.
+    is_ending: AtomicBool,
     /// Sends to the group's retry topic, when that is ever needed.
     producer: OnceCell<Producer>,
     me: Weak<Self>,
@@ -81,7 +85,11 @@ impl Core {
             strategy: config.strategy.clone(),
         };
         let member = Member::new(identity, cluster);
-        let tracer = if config.trace { Some(Tracer::start(&config.name_servers, &config.group)?) } else { None };
+        let tracer = if config.trace {
+            Some(Tracer::start(&config.name_servers, config.tls.as_ref(), &config.group)?)
+        } else {
+            None
+        };
         let core = Arc::new_cyclic(|me| Self {
             tracer,
             unique_ids: UniqueIds::new(ip),
@@ -91,7 +99,9 @@ impl Core {
             member,
             offsets,
             workers: Mutex::default(),
+            leaving: Mutex::default(),
             is_paused: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
             producer: OnceCell::new(),
             me: Weak::clone(me),
         });
@@ -118,6 +128,7 @@ impl Core {
     pub(super) async fn producer(&self) -> Result<&Producer> {
         let config = ProducerConfig {
             name_servers: self.config.name_servers.clone(),
+            tls: self.config.tls.clone(),
             group: INNER_PRODUCER_GROUP.into(),
             dialect: Dialect::Remoting,
             ..ProducerConfig::default()
@@ -127,6 +138,10 @@ impl Core {
 
     pub(super) fn is_paused(&self) -> bool {
         self.is_paused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
     }
 
     pub(super) fn set_paused(&self, is_paused: bool) {
@@ -164,7 +179,7 @@ impl Core {
             if let Some(worker) = workers.remove(queue) {
                 worker.abandon();
                 self.offsets.set(queue, *offset);
-                workers.insert(queue.clone(), Worker::spawn(&core, queue.clone(), Some(*offset)));
+                workers.insert(queue.clone(), Worker::spawn(&core, queue.clone(), Some(*offset), Some(worker)));
             }
         }
     }
@@ -175,9 +190,22 @@ impl Core {
             let stays = *queue.topic != *topic || kept.contains(queue);
             if !stays {
                 worker.close();
+                self.leaving().insert(queue.clone(), Arc::clone(worker));
             }
             stays
         });
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, HashMap<MessageQueue, Arc<Worker>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A worker has ended: the next one of its queue need not wait for it.
+    pub(super) fn has_left(&self, worker: &Arc<Worker>) {
+        let mut leaving = self.leaving();
+        if leaving.get(&worker.queue).is_some_and(|left| Arc::ptr_eq(left, worker)) {
+            leaving.remove(&worker.queue);
+        }
     }
 
     /// Renews the locks of all queues, broker by broker.
@@ -225,8 +253,10 @@ impl Core {
     /// Ends everything in order.
     pub(super) async fn shutdown(&self) {
         self.member.close();
+        self.is_ending.store(true, Ordering::Release);
         let deadline = Instant::now() + self.config.shutdown_timeout;
-        let workers: Vec<Arc<Worker>> = std::mem::take(&mut *self.workers()).into_values().collect();
+        let mut workers: Vec<Arc<Worker>> = std::mem::take(&mut *self.workers()).into_values().collect();
+        workers.extend(self.leaving().values().map(Arc::clone));
         workers.iter().for_each(|worker| worker.close());
         for worker in &workers {
             if tokio::time::timeout_at(deadline, worker.ended()).await.is_err() {
@@ -251,7 +281,8 @@ impl Owner for Core {
         self.retain(topic, &queues);
         let mut workers = self.workers();
         for queue in queues {
-            workers.entry(queue).or_insert_with_key(|queue| Worker::spawn(&core, queue.clone(), None));
+            let before = |queue: &MessageQueue| self.leaving().get(queue).map(Arc::clone);
+            workers.entry(queue).or_insert_with_key(|queue| Worker::spawn(&core, queue.clone(), None, before(queue)));
         }
     }
 

@@ -78,7 +78,9 @@ async fn consume(worker: Arc<Worker>) {
 /// Calls the listener; what takes too long or panics has failed.
 pub(super) async fn call(core: &Core, batch: &Messages) -> ConsumedInOrder {
     let Kind::Orderly(listener) = &core.listener.0 else { return ConsumedInOrder::Suspend };
-    let running = tokio::spawn(tokio::time::timeout(core.config.consume_timeout, listener(Arc::clone(batch))));
+    let (listener, messages, time_max) = (Arc::clone(listener), Arc::clone(batch), core.config.consume_timeout);
+    // Also what the listener does before it gives a future is done in there: a panic must not end this queue.
+    let running = tokio::spawn(async move { tokio::time::timeout(time_max, listener(messages)).await });
     match running.await {
         Ok(Ok(consumed)) => consumed,
         Ok(Err(_)) => {

@@ -123,7 +123,7 @@ impl Worker {
         } else if core.listener.is_orderly() {
             self.consume_in_order();
         } else {
-            self.consume_concurrently(core, added);
+            self.consume_concurrently(core, &added);
         }
         Some(next)
     }

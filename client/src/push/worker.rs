@@ -1,16 +1,21 @@
 //! One queue of a push consumer: its life from assignment to hand-over.
 //!
 //! ```text
-//! [lock] → where to begin → pull, pull, … → closed: [wait for the call] → commit → [unlock]
+//! [wait for the worker before] → [lock] → where to begin → pull, pull, … → closed: [wait for the call] → commit → [unlock]
 //! ```
+//!
+//! A queue may come back while its last worker is still ending. The next one begins behind its end: a call in order never
+//! runs beside another, and the lock that is given back is never that of the next.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
+use super::concurrent::begin_all;
 use super::core::Core;
+use super::listener::Messages;
 use super::process_queue::ProcessQueue;
 use crate::consumer::Start;
 use crate::error::Result;
@@ -32,8 +37,12 @@ pub(super) struct Worker {
     locked_at: Mutex<Option<Instant>>,
     /// Whether a task calls the listener in order.
     pub(super) is_consuming: AtomicBool,
+    /// Batches for concurrent calls, in order; no more than `process` holds.
+    batches: mpsc::UnboundedSender<Messages>,
+    /// Concurrent calls of the listener, and what follows from them.
+    running_count: AtomicUsize,
     is_closed: AtomicBool,
-    /// Closed, and not even its end is of interest.
+    /// What is consumed from now on is not committed: the queue is another's. Changes under the lock of `process`.
     is_abandoned: AtomicBool,
     /// The task has something to look at.
     changed: Notify,
@@ -41,20 +50,31 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Begins to read `queue`: at `from`, or where the group is.
-    pub(super) fn spawn(core: &Arc<Core>, queue: MessageQueue, from: Option<i64>) -> Arc<Self> {
+    /// Begins to read `queue`: at `from`, or where the group is. Waits for the end of the worker `before`.
+    pub(super) fn spawn(
+        core: &Arc<Core>,
+        queue: MessageQueue,
+        from: Option<i64>,
+        before: Option<Arc<Self>>,
+    ) -> Arc<Self> {
+        let (batches, waiting) = mpsc::unbounded_channel();
         let worker = Arc::new(Self {
             queue,
             core: Arc::downgrade(core),
             process: Mutex::default(),
             locked_at: Mutex::default(),
             is_consuming: AtomicBool::new(false),
+            batches,
+            running_count: AtomicUsize::new(0),
             is_closed: AtomicBool::new(false),
             is_abandoned: AtomicBool::new(false),
             changed: Notify::new(),
             ended: watch::Sender::new(false),
         });
-        tokio::spawn(run(Arc::clone(&worker), from));
+        if !core.listener.is_orderly() {
+            tokio::spawn(begin_all(Arc::downgrade(&worker), waiting));
+        }
+        tokio::spawn(run(Arc::clone(&worker), from, before));
         worker
     }
 
@@ -72,8 +92,26 @@ impl Worker {
 
     /// Pulls, calls and commits no more.
     pub(super) fn abandon(&self) {
-        self.is_abandoned.store(true, Ordering::Release);
+        self.let_go();
         self.close();
+    }
+
+    /// What is consumed from now on is not committed.
+    fn let_go(&self) {
+        let _process = self.process();
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    /// Has the listener called with a batch when its turn comes.
+    pub(super) fn to_consume(&self, batch: Messages) {
+        // Whoever would take it is there as long as this worker, or the consumer has ended.
+        drop(self.batches.send(batch));
+    }
+
+    /// Counts a concurrent call as running until it is dropped.
+    pub(super) fn running(&self) -> Running<'_> {
+        self.running_count.fetch_add(1, Ordering::AcqRel);
+        Running(self)
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -126,6 +164,7 @@ impl Worker {
 
     /// All of the queue below `offset` was consumed.
     pub(super) fn advance(&self, core: &Core, offset: Option<u64>) {
+        let _process = self.process();
         if let Some(offset) = offset
             && !self.is_abandoned.load(Ordering::Acquire)
         {
@@ -197,19 +236,22 @@ impl Worker {
 
     /// Hands the queue over to its next reader.
     async fn end(&self) {
-        if self.is_abandoned.load(Ordering::Acquire) {
-            return;
-        }
         // In order, a call that is running belongs to this reader: the next must not begin before it has ended.
         while self.is_consuming.load(Ordering::Acquire) {
             self.pause(ERROR_PAUSE).await;
         }
         let Some(core) = self.core.upgrade() else { return };
-        core.offsets.commit_queue(&self.queue).await;
-        // It may be this member's again by now.
-        if !core.workers().contains_key(&self.queue) {
-            core.offsets.forget(&self.queue);
+        // Nobody waits for the concurrent calls of a queue that another member has already. When the consumer ends, others
+        // hear of it behind this.
+        while core.is_ending() && self.running_count.load(Ordering::Acquire) > 0 {
+            self.pause(ERROR_PAUSE).await;
         }
+        if self.is_abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        self.let_go();
+        core.offsets.commit_queue(&self.queue).await;
+        core.offsets.forget(&self.queue);
         if core.locks_queues()
             && let Err(error) = self.unlock(&core).await
         {
@@ -218,7 +260,20 @@ impl Worker {
     }
 }
 
-async fn run(worker: Arc<Worker>, from: Option<i64>) {
+/// A concurrent call that runs.
+pub(super) struct Running<'w>(&'w Worker);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.running_count.fetch_sub(1, Ordering::AcqRel);
+        self.0.wake();
+    }
+}
+
+async fn run(worker: Arc<Worker>, from: Option<i64>, before: Option<Arc<Worker>>) {
+    if let Some(before) = before {
+        before.ended().await;
+    }
     if worker.take_over().await.is_some() {
         let offset = match from {
             Some(offset) => Some(offset),
@@ -229,5 +284,8 @@ async fn run(worker: Arc<Worker>, from: Option<i64>) {
         }
     }
     worker.end().await;
+    if let Some(core) = worker.core.upgrade() {
+        core.has_left(&worker);
+    }
     worker.ended.send_replace(true);
 }

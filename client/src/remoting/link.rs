@@ -117,6 +117,11 @@ impl RemotingLink {
         self.gate.close();
     }
 
+    /// Whether there is a connection at this moment.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.gate.generation().is_some()
+    }
+
     /// See [`Gate::ready`].
     pub(crate) async fn ready(&self) -> Result<u64> {
         self.gate.ready().await

@@ -21,18 +21,33 @@ pub const SHORT: Duration = Duration::from_millis(300);
 
 /// A name server, and where its brokers live.
 pub struct World {
-    names: ringmq_namesrv::Handle,
+    names: Option<ringmq_namesrv::Handle>,
+    address: SocketAddr,
     directory: TempDir,
 }
 
 impl World {
     pub fn new() -> Self {
         let names = ringmq_namesrv::spawn_thread(ringmq_namesrv::Config::default()).expect("a name server");
-        Self { names, directory: tempfile::tempdir().expect("a directory") }
+        let address = names.addr;
+        Self { names: Some(names), address, directory: tempfile::tempdir().expect("a directory") }
     }
 
     pub fn address(&self) -> String {
-        self.names.addr.to_string()
+        self.address.to_string()
+    }
+
+    /// The name server is gone.
+    pub async fn end_names(&mut self) {
+        let names = self.names.take();
+        tokio::task::spawn_blocking(move || drop(names)).await.expect("no panic");
+    }
+
+    /// It is there again, and knows nothing.
+    pub async fn start_names(&mut self) {
+        let config = ringmq_namesrv::Config { listen: self.address, ..ringmq_namesrv::Config::default() };
+        let names = tokio::task::spawn_blocking(move || ringmq_namesrv::spawn_thread(config)).await.expect("no panic");
+        self.names = Some(names.expect("the port is free again"));
     }
 
     /// Starts the broker of this name, or starts it again with what it has on disk.
