@@ -11,6 +11,7 @@
 //! request beyond them is refused with a [`RequestError`] before a byte of it is written. No clock, no threads: timeouts
 //! are the owner's business.
 
+pub(crate) mod cutter;
 mod event;
 pub(crate) mod output;
 mod received;
@@ -29,6 +30,7 @@ use ringmq_proto::limits::{FRAME_MESSAGE_COUNT_MAX, FRAME_SIZE_BYTES_MAX};
 use ringmq_proto::native::frame::PROTOCOL_VERSION;
 use ringmq_proto::native::{FrameFlags, Hello, Kind, encode_preamble, encode_request};
 
+use cutter::Cutter;
 use output::Output;
 use slots::Slots;
 
@@ -76,8 +78,7 @@ pub struct Connection {
     slots: Slots,
     handle_count: usize,
     output: Output,
-    /// The beginning of a frame whose rest has not arrived.
-    partial: Vec<u8>,
+    cutter: Cutter,
 }
 
 impl Default for Connection {
@@ -95,7 +96,7 @@ impl Connection {
             slots: Slots::new(),
             handle_count: 0,
             output: Output::new(),
-            partial: Vec::new(),
+            cutter: Cutter::new(),
         };
         connection.output.bytes().extend_from_slice(&encode_preamble());
         let hello = Hello {

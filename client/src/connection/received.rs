@@ -1,4 +1,4 @@
-//! Received bytes to events. Frames that arrive whole are read where they lie; only one that arrives in pieces is copied.
+//! Received bytes to events.
 
 use ringmq_proto::error::DecodeError;
 use ringmq_proto::limits::FRAME_SIZE_BYTES_MAX;
@@ -8,6 +8,7 @@ use ringmq_proto::native::{
     split_frame,
 };
 
+use super::cutter::Units;
 use super::{Connection, Event, Limits, Phase, RequestId};
 
 /// The server broke the protocol. Close the connection: nothing behind this can be trusted.
@@ -49,6 +50,29 @@ pub enum ConnectionError {
     Broken,
 }
 
+/// What the server sends: a preamble, its hello, replies.
+struct Replies<'c, F> {
+    connection: &'c mut Connection,
+    on: &'c mut F,
+}
+
+impl<F: FnMut(Event<'_>)> Units for Replies<'_, F> {
+    type Error = ConnectionError;
+
+    fn needed(&self, begun: &[u8]) -> usize {
+        match (self.connection.phase, begun.first_chunk::<4>()) {
+            (Phase::Preamble, _) => PREAMBLE_SIZE_BYTES,
+            (_, None) => 4,
+            (_, Some(length)) => (u32::from_le_bytes(*length) as usize).max(FRAME_HEADER_SIZE_BYTES),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, ConnectionError> {
+        self.connection.take_unit(bytes, self.on)
+    }
+}
+
 impl Connection {
     /// Takes received bytes, however they were cut, and calls `on` for each reply in them. A reply that has not arrived
     /// whole is kept and told when its rest comes.
@@ -57,53 +81,13 @@ impl Connection {
     /// When the server breaks the protocol. Replies before the offence were told; the connection is of no more use.
     #[inline]
     pub fn received(&mut self, bytes: &[u8], mut on: impl FnMut(Event<'_>)) -> Result<(), ConnectionError> {
-        let result = self.take_bytes(bytes, &mut on);
-        if result.is_err() {
-            self.phase = Phase::Broken;
-            self.partial = Vec::new();
+        let mut cutter = std::mem::take(&mut self.cutter);
+        let result = cutter.cut(bytes, &mut Replies { connection: self, on: &mut on });
+        match result {
+            Ok(()) => self.cutter = cutter,
+            Err(_) => self.phase = Phase::Broken,
         }
         result
-    }
-
-    #[inline]
-    fn take_bytes(&mut self, mut bytes: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), ConnectionError> {
-        while !self.partial.is_empty() && !bytes.is_empty() {
-            bytes = self.complete_partial(bytes, on)?;
-        }
-        while !bytes.is_empty() {
-            let used = self.take_unit(bytes, on)?;
-            if used == 0 {
-                self.partial.extend_from_slice(bytes);
-                break;
-            }
-            bytes = &bytes[used..];
-        }
-        Ok(())
-    }
-
-    /// Adds to the frame that has begun no more than it needs, and tells it when it is whole. Gives the rest of `bytes`.
-    fn complete_partial<'b>(
-        &mut self,
-        bytes: &'b [u8],
-        on: &mut impl FnMut(Event<'_>),
-    ) -> Result<&'b [u8], ConnectionError> {
-        let needed = match (self.phase, self.partial.first_chunk::<4>()) {
-            (Phase::Preamble, _) => PREAMBLE_SIZE_BYTES,
-            (_, None) => 4,
-            // `take_unit` has refused lengths out of range when the fourth byte came.
-            (_, Some(length)) => (u32::from_le_bytes(*length) as usize).max(FRAME_HEADER_SIZE_BYTES),
-        };
-        let missing = needed.saturating_sub(self.partial.len());
-        let (now, rest) = bytes.split_at(missing.min(bytes.len()));
-        self.partial.extend_from_slice(now);
-        let partial = std::mem::take(&mut self.partial);
-        let used = self.take_unit(&partial, on)?;
-        assert!(used == 0 || used == partial.len(), "{used} of {} collected bytes are a frame", partial.len());
-        self.partial = partial;
-        if used > 0 {
-            self.partial.clear();
-        }
-        Ok(rest)
     }
 
     /// Reads the preamble or frame at the start of `bytes`: how many bytes it takes, 0 when it is not whole.

@@ -28,6 +28,7 @@ use ringmq_proto::remoting::pull::encode_pull_request;
 use ringmq_proto::remoting::send::encode_send_request;
 use ringmq_proto::remoting::{ExtFields, FrameError, Header, encode_frame, split_frame};
 
+use crate::connection::cutter::{Cutter, Units};
 use crate::connection::output::Output;
 use crate::connection::slots::Slots;
 pub use crate::connection::{REQUESTS_IN_FLIGHT_MAX, RequestError, RequestId};
@@ -76,8 +77,7 @@ pub struct Connection {
     in_flight_count_max: usize,
     slots: Slots,
     output: Output,
-    /// The beginning of a frame whose rest has not arrived.
-    partial: Vec<u8>,
+    cutter: Cutter,
     /// Where escapes of received headers are undone.
     scratch: Vec<u8>,
     is_broken: bool,
@@ -92,7 +92,7 @@ impl Connection {
             in_flight_count_max: REQUESTS_IN_FLIGHT_MAX - 1,
             slots: Slots::new(),
             output: Output::new(),
-            partial: Vec::new(),
+            cutter: Cutter::new(),
             scratch: Vec::new(),
             is_broken: false,
             unasked_count: 0,
@@ -243,52 +243,16 @@ impl Connection {
     /// When the broker breaks the protocol. Frames before the offence were told; the connection is of no more use.
     #[inline]
     pub fn received(&mut self, bytes: &[u8], mut on: impl FnMut(Event<'_>)) -> Result<(), ProtocolError> {
-        let result = self.take_bytes(bytes, &mut on);
-        if result.is_err() {
-            self.is_broken = true;
-            self.partial = Vec::new();
-        }
-        result
-    }
-
-    #[inline]
-    fn take_bytes(&mut self, mut bytes: &[u8], on: &mut impl FnMut(Event<'_>)) -> Result<(), ProtocolError> {
         if self.is_broken {
             return Err(ProtocolError::Broken);
         }
-        while !self.partial.is_empty() && !bytes.is_empty() {
-            bytes = self.complete_partial(bytes, on)?;
+        let mut cutter = std::mem::take(&mut self.cutter);
+        let result = cutter.cut(bytes, &mut Frames { connection: self, on: &mut on });
+        match result {
+            Ok(()) => self.cutter = cutter,
+            Err(_) => self.is_broken = true,
         }
-        while !bytes.is_empty() {
-            let used = self.take_frame(bytes, on)?;
-            if used == 0 {
-                self.partial.extend_from_slice(bytes);
-                break;
-            }
-            bytes = &bytes[used..];
-        }
-        Ok(())
-    }
-
-    /// Adds to the frame that has begun no more than it needs, and tells it when it is whole. Gives the rest of `bytes`.
-    fn complete_partial<'b>(
-        &mut self,
-        bytes: &'b [u8],
-        on: &mut impl FnMut(Event<'_>),
-    ) -> Result<&'b [u8], ProtocolError> {
-        // `take_frame` has refused lengths out of range when the fourth byte came.
-        let needed = self.partial.first_chunk::<4>().map_or(4, |length| 4 + u32::from_be_bytes(*length) as usize);
-        let missing = needed.saturating_sub(self.partial.len());
-        let (now, rest) = bytes.split_at(missing.min(bytes.len()));
-        self.partial.extend_from_slice(now);
-        let partial = std::mem::take(&mut self.partial);
-        let used = self.take_frame(&partial, on)?;
-        assert!(used == 0 || used == partial.len(), "{used} of {} collected bytes are a frame", partial.len());
-        self.partial = partial;
-        if used > 0 {
-            self.partial.clear();
-        }
-        Ok(rest)
+        result
     }
 
     /// Reads the frame at the start of `bytes`: how many bytes it takes, 0 when it is not whole.
@@ -306,6 +270,25 @@ impl Connection {
             self.unasked_count += 1;
         }
         Ok(used)
+    }
+}
+
+/// What the broker sends.
+struct Frames<'c, F> {
+    connection: &'c mut Connection,
+    on: &'c mut F,
+}
+
+impl<F: FnMut(Event<'_>)> Units for Frames<'_, F> {
+    type Error = ProtocolError;
+
+    fn needed(&self, begun: &[u8]) -> usize {
+        begun.first_chunk::<4>().map_or(4, |length| 4 + u32::from_be_bytes(*length) as usize)
+    }
+
+    #[inline]
+    fn take(&mut self, bytes: &[u8]) -> Result<usize, ProtocolError> {
+        self.connection.take_frame(bytes, self.on)
     }
 }
 
