@@ -199,6 +199,19 @@ impl Drop for Cluster {
     }
 }
 
+/// Reads a route of `topic`, whatever it says.
+pub(crate) fn read_route(topic: &str, route: &TopicRoute) {
+    if let Ok(queues) = master_queues(topic, route) {
+        let count = |queues: &BrokerQueues| queues.write_count.max(queues.read_count) as usize;
+        assert!(queues.iter().map(count).sum::<usize>() <= TOPIC_QUEUE_COUNT_MAX);
+    }
+}
+
+/// Reads a list of brokers, whatever it says.
+pub(crate) fn read_brokers(info: &ClusterInfo) {
+    assert!(brokers(info).is_sorted_by_key(|broker| (broker.cluster.clone(), broker.name.clone(), broker.id)));
+}
+
 fn master_queues(topic: &str, route: &TopicRoute) -> Result<Vec<BrokerQueues>> {
     let mut queues = Vec::with_capacity(route.queue_datas.len());
     let mut count_all = 0_usize;

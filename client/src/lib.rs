@@ -51,6 +51,8 @@ pub mod request_reply;
 mod trace;
 pub mod transaction;
 mod unique;
+#[doc(hidden)]
+pub mod untrusted;
 
 pub use admin::Admin;
 pub use cluster::Broker;

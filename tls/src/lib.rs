@@ -27,7 +27,7 @@ pub use client::{ClientTls, Trust};
 pub use error::TlsError;
 pub use seldom::Seldom;
 pub use server::{Reload, ServerTls};
-pub use session::{ClientSession, Progress, ServerSession, Session};
+pub use session::{ClientSession, Progress, ServerSession, Session, Side};
 pub use settings::{ClientAuth, Identity, Mode, Settings};
 #[cfg(feature = "tokio")]
 pub use stream::ClientStream;

@@ -18,7 +18,10 @@ fuzz_target!(|bytes: &[u8]| {
         let mut written = Vec::new();
         let used = header.encode(wanted, &mut written);
         let again = Header::decode(used, &written).expect("own headers can be read");
-        assert_eq!((again.code, again.language, again.opaque, again.flag), (header.code, header.language, header.opaque, header.flag));
+        assert_eq!(
+            (again.code, again.language, again.opaque, again.flag),
+            (header.code, header.language, header.opaque, header.flag)
+        );
         if used == SerializeType::Json {
             assert_eq!(again, header);
             // What this encoder writes is standard JSON.

@@ -29,7 +29,8 @@ fuzz_target!(|input: (Input<u8>, Vec<Input<u8>>)| {
         let other = other.bytes(captured);
         let (mut quick, mut general) = (Vec::new(), Vec::new());
         if let Some((head, send)) = template.read(&frame(&other), &mut quick) {
-            let (general_head, read) = SendHeader::read_send(310, &frame(&other), &mut general).expect("it is a header");
+            let (general_head, read) =
+                SendHeader::read_send(310, &frame(&other), &mut general).expect("it is a header");
             assert_eq!((head, Ok(send)), (general_head, read));
         }
     }

@@ -52,14 +52,34 @@ fuzz_target!(|input: (bool, Input<u8>)| {
         return;
     };
     let _ = peek_code(&frame).expect("the header was read");
-    check!(frame, header, &mut scratch,
-        pull::PullMessage<'_>, pull::PullResponse, consumer::QueryConsumerOffset<'_>, consumer::SendMessageBack<'_>,
-        consumer::SearchOffset<'_>, heartbeat::UnregisterClient<'_>, query::QueryMessage<'_>, timer::RecallMessage<'_>,
-        transaction::EndTransaction<'_>, transaction::CheckTransactionState<'_>, client_push::PushReply<'_>,
-        client_push::ConsumeMessageDirectly<'_>, client_push::ResetOffset<'_>, common::RequestCommon<'_>, SendReply<'_>,
-        topics::UpdateTopic<'_>, groups::DeleteGroup<'_>, clients::QuerySubscription<'_>, offsets::InvokeResetOffset<'_>,
-        offsets::CloneGroupOffset<'_>, progress::QueryConsumeQueue<'_>, progress::GetConsumeStats<'_>,
-        settings::ResumeCheckHalfMessage<'_>, namesrv::PutKvConfig<'_>,
+    check!(
+        frame,
+        header,
+        &mut scratch,
+        pull::PullMessage<'_>,
+        pull::PullResponse,
+        consumer::QueryConsumerOffset<'_>,
+        consumer::SendMessageBack<'_>,
+        consumer::SearchOffset<'_>,
+        heartbeat::UnregisterClient<'_>,
+        query::QueryMessage<'_>,
+        timer::RecallMessage<'_>,
+        transaction::EndTransaction<'_>,
+        transaction::CheckTransactionState<'_>,
+        client_push::PushReply<'_>,
+        client_push::ConsumeMessageDirectly<'_>,
+        client_push::ResetOffset<'_>,
+        common::RequestCommon<'_>,
+        SendReply<'_>,
+        topics::UpdateTopic<'_>,
+        groups::DeleteGroup<'_>,
+        clients::QuerySubscription<'_>,
+        offsets::InvokeResetOffset<'_>,
+        offsets::CloneGroupOffset<'_>,
+        progress::QueryConsumeQueue<'_>,
+        progress::GetConsumeStats<'_>,
+        settings::ResumeCheckHalfMessage<'_>,
+        namesrv::PutKvConfig<'_>,
     );
     for code in [10, 310] {
         let listed = SendHeader::decode_send(code, &header.ext);

@@ -12,8 +12,34 @@ mod sql;
 fuzz_target!(|input: (Vec<&str>, &[u8])| {
     // Words of the grammar among what the fuzzer finds, so that it need not spell them.
     const WORDS: [&str; 28] = [
-        "a", "b", "AND", "OR", "NOT", "BETWEEN", "IN", "IS", "NULL", "TRUE", "FALSE", "CONTAINS", "STARTSWITH", "ENDSWITH",
-        "=", "<>", "<", "<=", ">", ">=", "(", ")", ",", "-", "5", "1.5", "'x'", "'5'",
+        "a",
+        "b",
+        "AND",
+        "OR",
+        "NOT",
+        "BETWEEN",
+        "IN",
+        "IS",
+        "NULL",
+        "TRUE",
+        "FALSE",
+        "CONTAINS",
+        "STARTSWITH",
+        "ENDSWITH",
+        "=",
+        "<>",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "(",
+        ")",
+        ",",
+        "-",
+        "5",
+        "1.5",
+        "'x'",
+        "'5'",
     ];
     let (parts, properties) = input;
     let word = |part: &&str| match part.as_bytes() {
