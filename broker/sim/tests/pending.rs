@@ -322,3 +322,31 @@ fn damaged_run_is_given_up_and_what_it_held_is_delivered_after_the_next_start() 
     delivered.sort_unstable();
     assert_eq!(delivered, expected, "each once");
 }
+
+#[test]
+fn index_that_is_lost_is_built_anew_in_the_memory_that_it_takes_in_service() {
+    let due = DueLimits { recent_entry_count_max: 64, near_entry_count_max: 64, ..DueLimits::default() };
+    let mut bench = Bench::new(StoreOptions { due, ..options(512) });
+    let (timers, real) = (bench.topic("timers", 1)[0], bench.topic("real", 1)[0]);
+    let mut expected = Vec::new();
+    for number in 0..6000 {
+        let due_ms = 1_000_000 + number * 7919 % 6000;
+        expected.push((due_ms, take(&mut bench, timers, PendingKind::Timer, due_ms, b"timed").position));
+        if number % 20 == 0 {
+            bench.run_disk();
+        }
+    }
+    bench.settle();
+    expected.sort_unstable();
+    let mut bench = bench.reopen(|disk, _| {
+        let lost: Vec<_> = disk.files(Directory::Index).into_iter().map(|(file, _)| file).collect();
+        lost.into_iter().filter(|file| matches!(file, FileName::DueRun(_))).for_each(|file| disk.lose(file));
+        let lost: Vec<_> = disk.files(Directory::Snapshot).into_iter().map(|(file, _)| file).collect();
+        lost.into_iter().for_each(|file| disk.lose(file));
+    });
+    assert_eq!(bench.store.pending_counts().timers, 6000);
+    assert_eq!(run_files(&bench).len(), 1, "it is on disk when the start is over");
+    let of_entries = bench.store.pending_memory_bytes();
+    assert!(of_entries < 64 << 10, "6000 entries would take a MiB, not {of_entries} bytes");
+    assert_eq!(deliver(&mut bench, real, 2_000_000), expected);
+}

@@ -4,7 +4,8 @@
 //!
 //! 1. (a new directory) segment 0, the superblock's file, both its slots, and last the identity: without an identity a
 //!    directory is new, whatever else lies in it.
-//! 2. The tail that was found is flushed: what was merely written before kill -9 becomes what it is taken for.
+//! 2. The tail that was found is flushed: what was merely written before kill -9 becomes what it is taken for. Only now may a
+//!    derived file rest on it.
 //! 3. Sound commits that the cut drops are copied to quarantine.
 //! 4. The superblock, both slots, each flushed: the new epoch, the cut, one more incarnation, not clean. From here on
 //!    commits of older epochs beyond the cut are dead.
@@ -116,6 +117,10 @@ impl RecordVisitor for Replay {
         }
         Ok(())
     }
+
+    fn commit<D: Disk>(&mut self, end: LogPosition, disk: &mut D) -> Result<(), OpenError> {
+        Ok(self.state.pending.later.replayed(disk, end)?)
+    }
 }
 
 /// Everything that was read before the first write.
@@ -171,6 +176,7 @@ impl Store {
         flush_tail(disk, &walked, &starts, superblock.segment_size_bytes)?;
         quarantine(disk, &walked, &superblock, &starts)?;
         let previous_epoch = walked.epoch.unwrap_or(Epoch::ZERO);
+        replay.state.pending.end_replay(disk, previous_epoch)?;
         let mut epoch = previous_epoch.max(superblock.promised_epoch).plus(1);
         let is_slave = options.role == Role::Slave;
         if is_slave || (mutant::active(Mutant::OldEpochContinued) && walked.epoch.is_some()) {

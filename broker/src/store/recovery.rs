@@ -15,7 +15,7 @@
 //! Sound: header and body checksums right, of this log, of this position, chained to the commit before (unless that one is
 //! damaged), its epoch not below the last, a new epoch opened by its record. A damaged record inside a commit is damage of
 //! that commit. Recovery writes nothing but (in this order, by the caller) a flush of what it found, quarantine copies, and
-//! the superblock; run again after a crash anywhere, it finds the same.
+//! the superblock (derived files beside, which nothing may rest on before that flush); run again after a crash anywhere, it finds the same.
 
 use super::error::OpenError;
 use super::format::{
@@ -89,6 +89,15 @@ pub trait RecordVisitor {
     /// # Errors
     /// A record that must be understood and is not.
     fn record(&mut self, position: LogPosition, record: RecordView<'_>) -> Result<(), OpenError>;
+
+    /// All records of a commit that ends at `end` were given. The disk is the visitor's until the next one: for derived files
+    /// only.
+    ///
+    /// # Errors
+    /// The disk.
+    fn commit<D: Disk>(&mut self, _end: LogPosition, _disk: &mut D) -> Result<(), OpenError> {
+        Ok(())
+    }
 }
 
 /// Reads the log through a window.
@@ -327,7 +336,7 @@ impl<'w, 'd, D: Disk> Walk<'w, 'd, D> {
             }
             at = at.plus(u64::from(record.header.length));
         }
-        Ok(())
+        visitor.commit(header.end(), self.reader.disk)
     }
 
     /// The next segment, if its head says that the one before ended at `at`.

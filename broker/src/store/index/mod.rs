@@ -20,7 +20,7 @@ mod query;
 mod recent;
 mod run;
 #[cfg(test)]
-mod tests;
+pub(in crate::store) mod tests;
 
 use std::rc::Rc;
 

@@ -17,7 +17,7 @@ use super::record::{Pending, PendingKind, Settled};
 use crate::disk::{Disk, DiskError};
 use crate::mutant::{self, Mutant};
 use crate::store::keys::EpochHolds;
-use ringmq_proto::ids::LogPosition;
+use ringmq_proto::ids::{Epoch, LogPosition};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts of pending messages.
@@ -93,6 +93,14 @@ impl PendingTable {
     /// another log than this.
     pub(in crate::store) fn begin(&mut self, end: LogPosition, trim: LogPosition, holds: EpochHolds<'_>) -> bool {
         self.later.begin(end, trim, holds)
+    }
+
+    /// The replay is over, and what was replayed is durable, up to an end in this epoch: whatever is done from now on may rest on it.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub(in crate::store) fn end_replay<D: Disk>(&mut self, disk: &mut D, epoch: Epoch) -> Result<(), DiskError> {
+        self.later.end_replay(disk, epoch)
     }
 
     /// How many there are.

@@ -9,10 +9,10 @@ use crate::disk::{
 const TEAR_UNIT_BYTES: usize = 4096;
 
 /// Numbers that follow from a seed (splitmix64).
-pub(super) struct Random(pub(super) u64);
+pub(in crate::store) struct Random(pub(in crate::store) u64);
 
 impl Random {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::store) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,11 +20,11 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(in crate::store) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub(super) fn index(&mut self, end: usize) -> usize {
+    pub(in crate::store) fn index(&mut self, end: usize) -> usize {
         usize::try_from(self.below(end as u64)).expect("below a usize")
     }
 }
@@ -36,24 +36,24 @@ struct File {
 }
 
 /// The disk. Operations take effect when they complete.
-pub(super) struct TestDisk {
+pub(in crate::store) struct TestDisk {
     pool: BlockPool,
     files: Vec<File>,
     names: BTreeMap<FileName, usize>,
     durable_names: BTreeMap<FileName, usize>,
-    pub(super) random: Random,
+    pub(in crate::store) random: Random,
     /// One in so many operations fails; none when 0.
-    pub(super) failure_rate: u64,
+    pub(in crate::store) failure_rate: u64,
     /// The operation that fails, counted from now; none when it was counted down.
-    pub(super) fails_at: Option<u64>,
+    pub(in crate::store) fails_at: Option<u64>,
     /// Bytes that files may take.
-    pub(super) capacity_bytes: usize,
+    pub(in crate::store) capacity_bytes: usize,
     /// Operations by what they do, for the tests that look at it.
-    pub(super) reads: u64,
+    pub(in crate::store) reads: u64,
 }
 
 impl TestDisk {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::store) fn new(seed: u64) -> Self {
         Self {
             pool: BlockPool::new(1 << 20),
             files: Vec::new(),
@@ -68,7 +68,7 @@ impl TestDisk {
     }
 
     /// Completes one of the operations, whichever.
-    pub(super) fn complete_one(&mut self, pending: &mut Vec<DiskOp>) -> Option<Completion> {
+    pub(in crate::store) fn complete_one(&mut self, pending: &mut Vec<DiskOp>) -> Option<Completion> {
         if pending.is_empty() {
             return None;
         }
@@ -85,7 +85,7 @@ impl TestDisk {
     }
 
     /// Loses power: of what was not synced, every name and every 4 KiB is kept or lost by itself.
-    pub(super) fn crash(&mut self) {
+    pub(in crate::store) fn crash(&mut self) {
         let mut names = self.names.keys().chain(self.durable_names.keys()).copied().collect::<Vec<_>>();
         names.sort_unstable();
         names.dedup();
@@ -110,16 +110,16 @@ impl TestDisk {
     }
 
     /// Changes one bit.
-    pub(super) fn flip(&mut self, file: FileName, byte: usize, bit: u32) {
+    pub(in crate::store) fn flip(&mut self, file: FileName, byte: usize, bit: u32) {
         let file = &mut self.files[self.names[&file]];
         file.now[byte] ^= 1 << bit;
     }
 
-    pub(super) fn size_bytes(&self, file: FileName) -> usize {
+    pub(in crate::store) fn size_bytes(&self, file: FileName) -> usize {
         self.files[self.names[&file]].now.len()
     }
 
-    pub(super) fn names(&self) -> Vec<FileName> {
+    pub(in crate::store) fn names(&self) -> Vec<FileName> {
         self.names.keys().copied().collect()
     }
 

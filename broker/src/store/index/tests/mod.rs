@@ -1,7 +1,7 @@
 //! The index against its model, on a disk that reorders, fails and crashes.
 
 mod damage;
-mod disk;
+pub(in crate::store) mod disk;
 mod history;
 mod scenarios;
 mod world;

@@ -12,7 +12,7 @@
 //! that a flush writes says below which due time nothing is left in older runs (its *floor*).
 //!
 //! Everything on disk is derived and disposable. A run says which part of the log made it; recovery replays the log from
-//! where the runs end, or from its beginning when one is missing. A run that is found damaged takes the older ones with it:
+//! where the runs end, or from its beginning when one is missing, in bounded memory ([`rebuild`]). A run that is found damaged takes the older ones with it:
 //! what they hold is delivered after the next start, which builds the index anew; until then no segment leaves.
 
 mod background;
@@ -23,6 +23,7 @@ mod merge;
 mod near;
 mod open;
 mod owed;
+mod rebuild;
 mod run;
 mod scan;
 mod totals;
@@ -35,6 +36,7 @@ use background::Flush;
 use garbage::Garbage;
 use merge::Merge;
 use owed::Owed;
+use rebuild::PutDown;
 use ringmq_proto::ids::LogPosition;
 use run::Run;
 use scan::Scan;
@@ -95,6 +97,8 @@ pub(in crate::store) struct DueIndex {
     runs: Vec<Rc<Run>>,
     runs_end: LogPosition,
     run_number_next: u64,
+    /// While the log is replayed: what it said behind `runs_end`, as far as it is not recent.
+    put_down: Vec<PutDown>,
     /// Runs were lost: not all that is pending is known until the next start.
     incomplete: bool,
     /// Pending with a key below `horizon`, and nothing is under way for it.
@@ -132,6 +136,7 @@ impl DueIndex {
             runs: Vec::new(),
             runs_end: LogPosition::ZERO,
             run_number_next: 0,
+            put_down: Vec::new(),
             incomplete: false,
             near: BTreeMap::new(),
             held: BTreeSet::new(),

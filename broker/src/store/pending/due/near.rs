@@ -87,7 +87,7 @@ impl DueIndex {
         }
         let mut scan = self.near_scan.take().unwrap_or_else(|| self.scan_from(self.horizon));
         let mut found = Vec::new();
-        let walked = self.walk(&mut scan, self.horizon, WALK_STEPS.min(max - count), &mut found);
+        let walked = self.walk(&mut scan, self.horizon, max - count, &mut found);
         for entry in found {
             if aside.holds(entry.origin) {
                 self.held.insert(DueKey::of(&entry));
@@ -102,14 +102,17 @@ impl DueIndex {
         matches!(walked, Walked::To(_)) && self.near.len() < max
     }
 
-    /// Up to `steps_max` steps from `from` on, where `scan` stands, through the newest words of runs and memory. Adds what is
-    /// pending to `out`.
-    pub(super) fn walk(&self, scan: &mut Scan, from: DueKey, steps_max: usize, out: &mut Vec<Pending>) -> Walked {
+    /// A slice of steps from `from` on, where `scan` stands, through the newest words of runs and memory. Adds what is pending
+    /// to `out`, up to `found_max`.
+    pub(super) fn walk(&self, scan: &mut Scan, from: DueKey, found_max: usize, out: &mut Vec<Pending>) -> Walked {
         let none = Table::new();
         let mut recent = self.recent.range(from..).peekable();
         let mut frozen = self.frozen().unwrap_or(&none).range(from..).peekable();
         let mut at = from;
-        for _ in 0..steps_max {
+        for _ in 0..WALK_STEPS {
+            if out.len() == found_max {
+                break;
+            }
             let on_disk = match scan.peek() {
                 Head::NotYet => return Walked::NotYet(at),
                 Head::End => None,

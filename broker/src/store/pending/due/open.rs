@@ -2,14 +2,14 @@
 //!
 //! 1. List the directory; read each run's header and fences. What does not check is removed.
 //! 2. A run inside another's part of the log was merged into it: removed. So are runs behind one that is missing.
-//! 3. The store replays the log from [`DueIndex::covered`] on, and calls [`DueIndex::begin`].
+//! 3. The store replays the log from [`DueIndex::covered`] on ([`DueIndex::replayed`]), calls [`DueIndex::begin`], and
+//!    [`DueIndex::end_replay`] as soon as what was replayed is durable.
 
 use super::run::{BLOCK_FENCE_COUNT, FENCE_SIZE_BYTES, HEADER_SIZE_BYTES, Run, RunHeader};
 use super::{DueIndex, DueKey, DueLimits};
 use crate::disk::{Block, Directory, Disk, DiskDone, DiskError, DiskOpKind, FileName};
 use crate::store::index::block::{self, BLOCK_SIZE_BYTES, Kind, Label};
 use crate::store::keys::EpochHolds;
-use crate::store::pending::table::Aside;
 use ringmq_proto::ids::LogPosition;
 use std::rc::Rc;
 
@@ -84,16 +84,6 @@ impl DueIndex {
         }
         self.trim(trim);
         self.applied(end);
-        self.recent.retain(|_, said| said.is_none_or(|entry| entry.position >= self.trimmed));
-        if self.runs.is_empty() {
-            // A copy does not say whether its original was in the part of the log that is still there.
-            self.totals = Default::default();
-            let entries: Vec<_> = self.recent.values().flatten().copied().collect();
-            entries.iter().for_each(|entry| self.totals.add(entry));
-        }
-        // Without a run, nothing waits for the disk.
-        let aside = Aside::default();
-        while self.fill_near(&aside) {}
         true
     }
 }

@@ -12,9 +12,6 @@ use ringmq_proto::ids::LogPosition;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Unbounded};
 
-/// Steps of a walk in one slice.
-const WALK_STEPS: usize = 1364;
-
 #[derive(Debug)]
 pub(super) struct Owed {
     target: LogPosition,
@@ -83,7 +80,7 @@ impl DueIndex {
         let Some(mut owed) = self.owed.take_if(|owed| !owed.is_collected) else { return false };
         let mut scan = owed.scan.take().unwrap_or_else(|| self.scan_owed(&owed));
         let mut found = Vec::new();
-        let walked = self.walk(&mut scan, owed.next, WALK_STEPS, &mut found);
+        let walked = self.walk(&mut scan, owed.next, usize::MAX, &mut found);
         let target = owed.target;
         let below = found.into_iter().filter(|entry| entry.position < target);
         owed.batch.extend(below.map(|entry| (entry.origin, entry)));

@@ -145,6 +145,11 @@ impl Writer {
         self.ready.push_back((number, full.seal(self.label(number, Kind::DueEntries))));
     }
 
+    /// How much is pending in all was not known before the last entry.
+    pub(super) fn set_totals(&mut self, totals: Totals) {
+        self.header.totals = totals;
+    }
+
     /// Says that there are no more entries.
     pub(super) fn finish(&mut self) {
         assert!(self.step == Step::Filling, "due run {} ends in {:?}", self.header.number, self.step);
