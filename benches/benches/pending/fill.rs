@@ -9,7 +9,7 @@ const SPREAD_MS: u64 = 30 * 24 * HOUR_MS;
 /// One in so many is due in each second that is measured.
 pub(crate) const BURST_EVERY: u64 = 100;
 /// Seconds that are measured: the first of each of the first hours.
-const BURST_COUNT: u64 = 5;
+const BURST_COUNT: u64 = 20;
 
 /// Ordinary messages that are sent until the process is killed.
 const GO_ON_COUNT_MAX: u64 = 8_000_000;

@@ -113,3 +113,7 @@ pub const LIST_TOPICS_MAX: u32 = 1000;
 pub const BUFFER_KEPT_BYTES_MAX: usize = 16 << 10;
 
 const _: () = assert!(PULL_WAIT_MS_MAX as u64 * 1_000_000 < IDLE_NS_MAX, "a held pull alone must not look idle");
+
+/// Bytes of delayed and timed messages that are read from disk before they are due. When reached: the next ones are read when
+/// some of these are delivered.
+pub const SOON_BYTES_MAX: usize = 16 << 20;

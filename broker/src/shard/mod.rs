@@ -48,6 +48,7 @@ mod retry;
 mod schedule;
 mod send;
 pub mod settings;
+mod soon;
 mod timers;
 mod topics;
 mod transactions;
@@ -76,6 +77,7 @@ use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::native::SendResult;
 use schedule::Schedule;
 use send::{Draft, Scratch};
+use soon::Soon;
 use std::collections::BTreeMap;
 use timers::Timers;
 use topics::TopicChanges;
@@ -139,6 +141,7 @@ pub struct Shard {
     /// Groups whose members have changed in this step.
     changed_groups: Vec<Box<str>>,
     schedule: Schedule,
+    soon: Soon,
     handovers: Handovers,
     metrics: Metrics,
     spare: Spare,
@@ -189,6 +192,7 @@ impl Shard {
             broker_properties,
             header_scratch: Vec::new(),
             schedule: Schedule::default(),
+            soon: Soon::default(),
             handovers: Handovers::default(),
             metrics: Metrics::new(),
             spare: Spare::default(),

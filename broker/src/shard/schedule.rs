@@ -5,7 +5,8 @@
 //! with the record that settles it: a consumer sees it exactly once, through crashes and retention. What clients say under
 //! the names that the broker uses itself is left out.
 //!
-//! Work is done in slices ([`SLICE_COUNT_MAX`]), in the order of due times, and stops while the disk is behind.
+//! Work is done in slices ([`SLICE_COUNT_MAX`]), in the order of due times, and stops while the disk is behind. What lies on
+//! disk is read before it is due (`soon`).
 
 use super::Shard;
 use super::recall::timer_proof;
@@ -97,6 +98,8 @@ pub(super) enum Taken {
 pub(super) struct Schedule {
     /// Until something has happened on the disk, nothing more can be done.
     blocked: bool,
+    /// It is to be this one's turn when its bytes are there.
+    awaited: Option<Pending>,
     /// Refused for now.
     retry_at_ns: u64,
     due: Vec<Pending>,
@@ -261,24 +264,27 @@ impl Shard {
         if now.boot_ns < self.schedule.retry_at_ns || self.is_stopping() {
             return;
         }
-        self.schedule.blocked = self.store.waiting_bytes() >= WAITING_COMMITS_BYTES_HIGH / 2;
+        let is_awaiting = self.schedule.awaited.is_some_and(|entry| !self.store.demand_pending_message(&entry));
+        self.schedule.blocked = is_awaiting || self.store.waiting_bytes() >= WAITING_COMMITS_BYTES_HIGH / 2;
         if self.schedule.blocked {
             return;
         }
+        self.schedule.awaited = None;
         let mut due = std::mem::take(&mut self.schedule.due);
         due.clear();
         self.store.due(now.wall_ms, SLICE_COUNT_MAX, &mut due);
         let mut bytes_left = SLICE_BYTES_MAX;
         for entry in &due {
-            if self.schedule.blocked {
-                // It waits for the one before, but its load can begin.
-                let _being_loaded = self.store.pending_message(entry);
-                continue;
+            if bytes_left == 0 {
+                break;
             }
             match self.step_due(now, entry) {
-                Step::Done(bytes) if bytes < bytes_left => bytes_left -= bytes,
-                Step::Done(_) => break,
-                Step::NotYet => self.schedule.blocked = true,
+                Step::Done(bytes) => bytes_left = bytes_left.saturating_sub(bytes),
+                Step::NotYet => {
+                    (self.schedule.blocked, self.schedule.awaited) = (true, Some(*entry));
+                    self.soon.read_from(entry);
+                    break;
+                }
                 Step::Refused => {
                     self.schedule.retry_at_ns = now.boot_ns + RETRY_NS;
                     break;
@@ -286,15 +292,19 @@ impl Shard {
             }
         }
         self.schedule.due = due;
+        self.read_soon(now);
     }
 
     fn step_due(&mut self, now: &Now, entry: &Pending) -> Step {
-        let message = match self.store.pending_message(entry) {
-            PendingRead::Found(message) => message,
-            PendingRead::NotYet => return Step::NotYet,
-            PendingRead::Failed(_) => return Step::Refused,
-            // Counted by the store, and left alone from now on.
-            PendingRead::Damaged(_) => return Step::Done(0),
+        let message = match self.soon.take(entry) {
+            Some(message) => message,
+            None => match self.store.pending_message(entry) {
+                PendingRead::Found(message) => message,
+                PendingRead::NotYet => return Step::NotYet,
+                PendingRead::Failed(_) => return Step::Refused,
+                // Counted by the store, and left alone from now on.
+                PendingRead::Damaged(_) => return Step::Done(0),
+            },
         };
         match entry.kind {
             PendingKind::Delay | PendingKind::Timer => self.deliver(now, entry, &message),

@@ -109,6 +109,8 @@ pub(super) enum Grain {
     Large,
     /// Blocks for one record.
     Small,
+    /// Pages for one record whose neighbours will not be asked for.
+    Page,
 }
 
 impl Grain {
@@ -124,6 +126,7 @@ impl Grain {
         match self {
             Self::Large => Place::of(file, offset),
             Self::Small => Place::small(file, offset),
+            Self::Page => Place::page(file, offset),
         }
     }
 }
@@ -456,16 +459,27 @@ impl Store {
     /// Asks for the small blocks of one record, unless it lies in a large one that is there.
     fn demand_small(&mut self, entry: &IndexEntry) -> Demanded {
         let Some(segment) = self.segments.containing(entry.position) else { return Demanded::Ready };
-        let (file, valid_end) = (segment.file(), segment.end.since(segment.start));
-        let mut offset = entry.position.since(segment.start);
+        let (file, offset) = (segment.file(), entry.position.since(segment.start));
         let end = offset + u64::from(entry.size_bytes);
         let large = Place::of(file, offset);
-        if end > valid_end || self.cache.holds(large, bytes_of(large, end)) {
+        if self.cache.holds(large, bytes_of(large, end)) {
             return Demanded::Ready;
         }
+        self.demand_bytes(entry.position, entry.size_bytes as usize, Grain::Small)
+    }
+
+    /// Asks for the blocks of a part of one segment. *Ready*: reading it would not wait, whatever it would say.
+    pub(super) fn demand_bytes(&mut self, position: LogPosition, size_bytes: usize, grain: Grain) -> Demanded {
+        if position >= self.tail.start() {
+            return Demanded::Ready;
+        }
+        let Some(segment) = self.segments.containing(position) else { return Demanded::Ready };
+        let (file, valid_end) = (segment.file(), segment.end.since(segment.start));
+        let mut offset = position.since(segment.start);
+        let end = offset + size_bytes as u64;
         let mut demanded = Demanded::Ready;
-        while offset < end {
-            let place = Place::small(file, offset);
+        while offset < end && end <= valid_end {
+            let place = grain.place(file, offset);
             demanded = demanded.max(self.cache.demand(place, bytes_of(place, end), valid_end));
             offset = place.start() + place.size_bytes() as u64;
         }

@@ -4,6 +4,7 @@ use super::due::{DueFound, DueKey};
 use super::record::{PENDING_RECORD_SIZE_BYTES, Pending, PendingKind};
 use super::table::PendingCounts;
 use crate::store::Store;
+use crate::store::cache::{Demanded, PAGE_BLOCK_SIZE_BYTES};
 use crate::store::read::{Bytes, Grain};
 use ringmq_proto::ids::LogPosition;
 use ringmq_proto::record::RecordView;
@@ -28,6 +29,17 @@ impl Store {
         self.state.pending.due(now_ms, max, out);
     }
 
+    /// Adds delayed and timed messages that are due behind this place (due time, origin), and not after `until_ms`, to `out`, in
+    /// that order, `max` at most.
+    pub fn due_behind(&self, place: (u64, LogPosition), until_ms: u64, max: usize, out: &mut Vec<Pending>) {
+        self.state.pending.later.due_behind(DueKey { due_ms: place.0, origin: place.1 }, until_ms, max, out);
+    }
+
+    /// Whether the message lies in memory.
+    pub fn pending_is_hot(&self, entry: &Pending) -> bool {
+        entry.position >= self.tail.start()
+    }
+
     /// When the next pending message is due, in wall-clock ms, as far as it is known: what is read from disk shows later.
     pub fn next_due_ms(&self) -> Option<u64> {
         self.state.pending.next_due_ms()
@@ -48,9 +60,14 @@ impl Store {
 
     /// The message of an entry. It and its PENDING record lie side by side, and are both checked.
     pub fn pending_message(&mut self, entry: &Pending) -> PendingRead {
-        // Messages of a delay level are due in the order in which they lie.
-        let grain = if entry.kind == PendingKind::Delay { Grain::Large } else { Grain::Small };
-        self.read_pending(entry, grain)
+        self.read_pending(entry, grain_of(entry))
+    }
+
+    /// Asks for what of this message lies on disk, as [`Store::pending_message`] does, but without looking at it. True: there
+    /// is nothing to wait for.
+    pub fn demand_pending_message(&mut self, entry: &Pending) -> bool {
+        let size_bytes = entry.size_bytes as usize + PENDING_RECORD_SIZE_BYTES;
+        self.demand_bytes(entry.position, size_bytes, grain_of(entry)) == Demanded::Ready
     }
 
     pub(super) fn read_pending(&mut self, entry: &Pending, grain: Grain) -> PendingRead {
@@ -81,5 +98,14 @@ impl Store {
             self.metrics.pending_unreadable += 1;
         }
         PendingRead::Damaged(why)
+    }
+}
+
+/// Messages of a delay level are due in the order in which they lie, others lie scattered.
+fn grain_of(entry: &Pending) -> Grain {
+    match entry.kind {
+        PendingKind::Delay => Grain::Large,
+        _ if entry.size_bytes as usize <= PAGE_BLOCK_SIZE_BYTES => Grain::Page,
+        _ => Grain::Small,
     }
 }

@@ -26,6 +26,14 @@ impl DueIndex {
         out.extend(self.near.range(..end).take(max).map(|(_, entry)| *entry));
     }
 
+    /// Adds those behind `after` that are due at `until_ms` or before to `out`, in order, `max` at most, as far as they are near.
+    pub(in crate::store) fn due_behind(&self, after: DueKey, until_ms: u64, max: usize, out: &mut Vec<Pending>) {
+        let (from, end) = (after.next(), DueKey::first_of(until_ms.saturating_add(1)));
+        if from < end {
+            out.extend(self.near.range(from..end).take(max).map(|(_, entry)| *entry));
+        }
+    }
+
     /// When the next one is due, as far as that is known.
     pub(in crate::store) fn next_due_ms(&self) -> Option<u64> {
         self.near.first_key_value().map(|(key, _)| key.due_ms)
