@@ -43,6 +43,7 @@ pub mod group;
 mod link;
 mod message;
 mod name_server;
+mod namespace;
 mod outgoing;
 pub mod producer;
 pub mod push;

@@ -13,6 +13,7 @@ use ringmq_proto::record::{RecordFlags, RecordKind, RecordView};
 use ringmq_proto::remoting::client_push::PushReply;
 
 use crate::compression::plain_body;
+use crate::namespace::Namespace;
 
 /// What the name of a group's retry topic begins with.
 pub(crate) const RETRY_PREFIX: &str = "%RETRY%";
@@ -52,12 +53,19 @@ pub struct Message {
     properties: Bytes,
     born_host: Host,
     store_host: Host,
+    /// What its reader's names of topics go without.
+    pub(crate) namespace: Namespace,
 }
 
 impl Message {
-    /// The topic's name. Of a message that is delivered again it is the topic that it was sent to, not the group's retry
-    /// topic, whose queue [`Message::queue`] is.
+    /// The topic's name, without the reader's namespace. Of a message that is delivered again it is the topic that it was
+    /// sent to, not the group's retry topic, whose queue [`Message::queue`] is.
     pub fn topic(&self) -> &str {
+        self.namespace.strip(self.full_topic())
+    }
+
+    /// The same as brokers know it.
+    pub(crate) fn full_topic(&self) -> &str {
         let redelivered = self.queue.topic.starts_with(RETRY_PREFIX).then(|| self.property(names::RETRY_TOPIC));
         redelivered.flatten().unwrap_or(&self.queue.topic)
     }
@@ -149,6 +157,7 @@ impl Message {
             properties: owner.slice_ref(parts.properties),
             born_host: parts.born_host,
             store_host: parts.store_host,
+            namespace: Namespace::default(),
         })
     }
 }

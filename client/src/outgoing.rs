@@ -61,6 +61,9 @@ const SYSTEM_NAMES: [&str; 53] = [
     "WAIT",
 ];
 
+/// The value of MSG_TYPE of the reply to a request.
+pub(crate) const REPLY: &[u8] = b"reply";
+
 /// Why a message cannot be sent as it is. Found before anything leaves the client; the same message fails again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMessage {
@@ -287,6 +290,18 @@ impl Parts {
     /// Whether it is named already.
     pub(crate) fn has_unique_id(&self) -> bool {
         Properties::new(&self.properties).get(names::UNIQ_KEY).is_some()
+    }
+
+    /// Whether it is the reply to a request.
+    pub(crate) fn is_reply(&self) -> bool {
+        Properties::new(&self.properties).get(names::MSG_TYPE) == Some(REPLY)
+    }
+
+    /// Adds a property that means something to brokers.
+    pub(crate) fn append(&mut self, name: &str, value: &str) {
+        let mut properties = std::mem::take(&mut self.properties).to_vec();
+        append_property(&mut properties, name.as_bytes(), value.as_bytes());
+        self.properties = properties.into();
     }
 }
 

@@ -99,6 +99,7 @@ impl TransactionProducer {
     /// Connects to the brokers of a topic, so that they can ask before this producer has sent anything there.
     pub async fn watch(&self, topic: &str) -> Result<()> {
         let cluster = self.inner.producer.cluster();
+        let topic = self.inner.producer.namespace().wrap(topic);
         for broker in cluster.recent_route(&topic.into()).await?.iter() {
             cluster.remoting(&broker.address).ready().await?;
         }
@@ -206,7 +207,7 @@ impl Present for Inner {
         if asked.code != CHECK_TRANSACTION_STATE {
             return asked.refuse();
         }
-        let (Some(header), Ok(message)) =
+        let (Some(header), Ok(mut message)) =
             (asked.read::<CheckTransactionState<'_>>(), decode_stored(Arc::clone(asked.address()), &asked.body))
         else {
             return tracing::warn!(address = %asked.address(), "a question about a transaction that cannot be read");
@@ -215,7 +216,8 @@ impl Present for Inner {
             return tracing::warn!(address = %asked.address(), "a question about another group's transaction");
         }
         let (table_offset, log_offset) = (header.tran_state_table_offset, header.commit_log_offset);
-        let (topic, unique_id) = (message.topic().to_owned(), message.unique_id());
+        let (topic, unique_id) = (message.full_topic().to_owned(), message.unique_id());
+        message.namespace = self.producer.namespace().clone();
         let (check, group) = (Arc::clone(&self.check), Arc::clone(self.producer.group()));
         // Also what the check does before it gives a future: a panic leaves this question unanswered, and no other.
         tokio::spawn(async move {

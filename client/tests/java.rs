@@ -10,8 +10,11 @@ mod world;
 use std::path::Path;
 use std::process::Command;
 
-use ringmq_client::{Compression, CompressionKind, Dialect, OutgoingMessage, ProducerConfig};
+use ringmq_client::{
+    Compression, CompressionKind, Dialect, OutgoingMessage, ProducerConfig, PushConsumer, PushConsumerConfig,
+};
 
+use world::listening::{Seen, config};
 use world::{World, bodies, end, take};
 
 fn body(name: &str) -> String {
@@ -52,5 +55,25 @@ async fn compressed_bodies_go_from_rust_to_java_and_from_java_to_rust() {
     let messages = take(&world.reading("rust-reader", "FromJava").await, 3).await;
     assert_eq!(messages.iter().map(|message| message.sys_flag & 0x701).collect::<Vec<_>>(), [0x101, 0x201, 0x301]);
     assert_eq!(bodies(&messages), ["LZ4", "ZSTD", "ZLIB"].map(body));
+    end(broker).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a JDK and RocketMQ's jars: ROCKETMQ_JARS"]
+async fn a_namespace_is_the_same_for_rust_and_java() {
+    let world = World::new();
+    let broker = world.broker("broker-a", 1, None).await;
+    world.topic("ns%ToJava", 1).await;
+    world.topic("ns%FromJava", 1).await;
+    let namespace = || Some("ns".to_owned());
+    let producer = world.producer_with(ProducerConfig { namespace: namespace(), ..ProducerConfig::default() });
+    producer.send(OutgoingMessage::new("ToJava", "from rust")).await.expect("stored");
+    java("Namespaced", &[&world.address(), "ns"]).await;
+    let seen = Seen::default();
+    let config = PushConsumerConfig { namespace: namespace(), ..config(&world, "rust-reader", "FromJava") };
+    let consumer = PushConsumer::start(config, seen.concurrent()).await.expect("started");
+    let message = seen.wait(1).await.remove(0);
+    assert_eq!((message.topic(), &message.body[..]), ("FromJava", &b"from java"[..]));
+    consumer.shutdown().await;
     end(broker).await;
 }

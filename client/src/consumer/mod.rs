@@ -27,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::group::member::{self, Member};
 use crate::group::{Filter, Strategy};
 use crate::message::{Message, MessageQueue};
+use crate::namespace::Namespace;
 use crate::outgoing::check_topic;
 use crate::producer::Dialect;
 use crate::remoting::link::{ASKED_COUNT_MAX, Heard};
@@ -53,6 +54,9 @@ pub struct PullConsumerConfig {
     pub name_servers: String,
     /// How name servers and brokers are spoken to; none: without TLS.
     pub tls: Option<ClientTls>,
+    /// The namespace of the topics and groups that are named here and in calls: RocketMQ's `namespace`, which goes before
+    /// them (`namespace%topic`). Queues are named as brokers name them. None.
+    pub namespace: Option<String>,
     /// How messages travel.
     pub dialect: Dialect,
     /// The consumer group: whose offsets are read and committed.
@@ -83,6 +87,7 @@ impl Default for PullConsumerConfig {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
             tls: None,
+            namespace: None,
             dialect: Dialect::Native,
             group: String::new(),
             start: Start::Last,
@@ -104,7 +109,9 @@ pub struct PullConsumer {
 }
 
 struct Inner {
+    /// Names the group as brokers know it.
     config: Arc<PullConsumerConfig>,
+    namespace: Namespace,
     cluster: Arc<Cluster>,
     runtime: Handle,
     assigned: Mutex<Vec<Arc<Fetcher>>>,
@@ -120,7 +127,7 @@ struct Inner {
 
 impl PullConsumer {
     /// A consumer without queues. Must be called within a tokio runtime.
-    pub fn start(config: PullConsumerConfig) -> Result<Self> {
+    pub fn start(mut config: PullConsumerConfig) -> Result<Self> {
         if config.group.is_empty() || config.group.len() > LONG_NAME_SIZE_BYTES_MAX {
             return Err(Error::Argument("a consumer needs the name of its group, of at most 255 bytes"));
         }
@@ -129,12 +136,15 @@ impl PullConsumer {
         }
         let outside = |_| Error::Argument("a consumer is started within a tokio runtime");
         let runtime = Handle::try_current().map_err(outside)?;
+        let namespace = Namespace::new(config.namespace.as_deref())?;
+        config.group = namespace.wrap(&config.group).into_owned();
         let auto_commit = config.auto_commit;
         let (sender, heard) = mpsc::channel(ASKED_COUNT_MAX);
         let inner = Arc::new(Inner {
             runtime,
             cluster: Arc::new(Cluster::hearing(&config.name_servers, config.tls.as_ref(), Some(sender))?),
             config: Arc::new(config),
+            namespace,
             assigned: Mutex::default(),
             arrived: Arc::default(),
             turn: AtomicUsize::new(0),
@@ -158,7 +168,7 @@ impl PullConsumer {
             return Err(Error::Argument("filters by SQL need a consumer with the remoting dialect"));
         }
         let member = self.inner.member.get_or_init(|| membership::member(&self.inner));
-        member.subscribe(&topic.into(), &filter).await?;
+        member.subscribe(&self.inner.namespace.wrap(topic).into(), &filter).await?;
         let heard = self.inner.heard.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(heard) = heard {
             self.inner.runtime.spawn(member::run(Arc::downgrade(&self.inner), Arc::clone(member), heard));
@@ -168,8 +178,8 @@ impl PullConsumer {
 
     /// The queues of a topic on all brokers, by broker name and number.
     pub async fn queues(&self, topic: &str) -> Result<Vec<MessageQueue>> {
-        let route = self.inner.cluster.route(topic).await?;
-        let topic: Arc<str> = topic.into();
+        let topic: Arc<str> = self.inner.namespace.wrap(topic).into();
+        let route = self.inner.cluster.route(&topic).await?;
         let queues_of = |broker: &crate::cluster::BrokerQueues| {
             let (topic, broker_name) = (Arc::clone(&topic), Arc::clone(&broker.broker_name));
             let queue = move |queue_id| MessageQueue {
@@ -347,6 +357,9 @@ impl Inner {
             if messages.len() >= self.config.poll_messages_max {
                 break;
             }
+        }
+        if self.namespace.name().is_some() {
+            messages.iter_mut().for_each(|message| message.namespace = self.namespace.clone());
         }
         Ok(messages)
     }

@@ -14,6 +14,7 @@ use super::{Dialect, ProducerConfig};
 use crate::cluster::{BrokerQueues, Cluster};
 use crate::error::{Error, Result};
 use crate::fault::Health;
+use crate::namespace::Namespace;
 use crate::remoting::link::Heard;
 use crate::trace::Tracer;
 use crate::unique::{UniqueIds, local_ip};
@@ -28,6 +29,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// See the module's text.
 pub(super) struct Core {
     pub(super) config: ProducerConfig,
+    pub(super) namespace: Namespace,
     pub(super) cluster: Cluster,
     /// Where tasks run, whatever thread a message comes from.
     pub(super) runtime: Handle,
@@ -46,6 +48,8 @@ impl Core {
     /// What brokers ask on remoting connections goes to `heard`.
     pub(super) fn start(mut config: ProducerConfig, heard: Option<mpsc::Sender<Heard>>) -> Result<Arc<Self>> {
         let cluster = Cluster::hearing(&config.name_servers, config.tls.as_ref(), heard)?;
+        let namespace = Namespace::new(config.namespace.as_deref())?;
+        config.group = namespace.wrap(&config.group).into();
         // A remoting frame holds one message, or one batch.
         config.gather &= config.dialect == Dialect::Native;
         let runtime =
@@ -56,6 +60,7 @@ impl Core {
             None
         };
         let core = Arc::new(Self {
+            namespace,
             tracer,
             unique_ids: UniqueIds::new(local_ip(cluster.first_name_server())),
             cluster,

@@ -19,7 +19,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
-use ringmq_proto::message::properties::{append_property, names};
+use ringmq_proto::message::properties::names;
 use ringmq_proto::remoting::timer::{RecallHandle, RecallMessage};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -30,6 +30,7 @@ use self::job::{Completion, Job, Payload, Times};
 use crate::cluster::Cluster;
 use crate::compression::Compression;
 use crate::error::{Error, Result};
+use crate::namespace::{INSTANCE_ID, Namespace};
 use crate::outgoing::{InvalidMessage, OutgoingMessage, Parts};
 use crate::remoting::link::Heard;
 use ringmq_tls::ClientTls;
@@ -54,6 +55,9 @@ pub struct ProducerConfig {
     pub name_servers: String,
     /// How name servers and brokers are spoken to; none: without TLS.
     pub tls: Option<ClientTls>,
+    /// The namespace of the topics and groups that are named here and in calls: RocketMQ's `namespace`, which goes before
+    /// them (`namespace%topic`). Queues are named as brokers name them. None.
+    pub namespace: Option<String>,
     /// The producer group, which brokers see with [`Dialect::Remoting`]. `RINGMQ_PRODUCER`.
     pub group: Arc<str>,
     /// How messages travel.
@@ -85,6 +89,7 @@ impl Default for ProducerConfig {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
             tls: None,
+            namespace: None,
             group: "RINGMQ_PRODUCER".into(),
             dialect: Dialect::Native,
             send_timeout: Duration::from_secs(3),
@@ -146,7 +151,7 @@ impl Producer {
     /// Sends a message and waits until it is stored.
     pub async fn send(&self, message: OutgoingMessage) -> Result<SendReceipt> {
         let times = self.times();
-        let mut parts = message.into_parts()?;
+        let mut parts = self.parts(message)?;
         let payload = self.compressed(&mut parts);
         let room = self.room(cost(&payload), times).await?;
         let (sender, receiver) = oneshot::channel();
@@ -184,7 +189,7 @@ impl Producer {
         let times = self.times();
         let (mut topic, mut ordered_by, mut payloads) = (String::new(), None, Vec::new());
         for message in messages {
-            let mut parts = message.into_parts()?;
+            let mut parts = self.parts(message)?;
             // Batches are never compressed, as in RocketMQ.
             payloads.push(self.payload(&mut parts));
             if payloads.len() == 1 {
@@ -208,7 +213,7 @@ impl Producer {
     /// it certainly was not sent.
     pub async fn send_oneway(&self, message: OutgoingMessage) -> Result<()> {
         let times = self.times();
-        let mut parts = message.into_parts()?;
+        let mut parts = self.parts(message)?;
         let topic = self.core.topic(&parts.topic);
         if topic.lanes().is_empty() {
             self.core.update_route(&topic).await?;
@@ -224,10 +229,16 @@ impl Producer {
     /// # Errors
     /// [`Error::Refused`] with code 604 for a handle that is none, or whose time has come.
     pub async fn recall(&self, topic: &str, handle: &str) -> Result<String> {
+        let topic = &*self.core.namespace.wrap(topic);
         let read = RecallHandle::decode(handle).map_err(|_| Error::Argument("not the handle of a timed message"))?;
         let link = self.core.cluster.remoting_of(&topic.into(), &read.broker_name).await?;
         let producer_group = Some(&*self.core.config.group);
         link.recall(&RecallMessage { producer_group, topic, recall_handle: handle }).await
+    }
+
+    /// The topics' and groups' namespace.
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.core.namespace
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -262,7 +273,7 @@ impl Producer {
 
     fn take(&self, message: OutgoingMessage, completion: Completion) -> Result<()> {
         let times = self.times();
-        let mut parts = message.into_parts()?;
+        let mut parts = self.parts(message)?;
         let payload = self.compressed(&mut parts);
         let room = Arc::clone(&self.core.room).try_acquire_many_owned(self.weight(cost(&payload)));
         let room = room.map_err(|error| match error {
@@ -272,6 +283,19 @@ impl Producer {
         let job = self.job(payload, parts.ordered_by, times, completion, room);
         self.core.submit(&self.core.topic(&parts.topic), job, None);
         Ok(())
+    }
+
+    /// A checked message, with its topic as brokers know it.
+    fn parts(&self, message: OutgoingMessage) -> Result<Parts> {
+        let mut parts = message.into_parts()?;
+        // The topic of a reply is the cluster's.
+        if let Some(namespace) = self.core.namespace.name()
+            && !parts.is_reply()
+        {
+            parts.topic = self.core.namespace.wrap(&parts.topic).into_owned();
+            parts.append(INSTANCE_ID, namespace);
+        }
+        Ok(parts)
     }
 
     /// What is sent of a message that travels alone: its body compressed, when it is to be.
@@ -287,9 +311,7 @@ impl Producer {
     /// What is sent of a message; with remoting it gets its unique id.
     fn payload(&self, parts: &mut Parts) -> Payload {
         if self.core.config.dialect == Dialect::Remoting && !parts.has_unique_id() {
-            let mut properties = std::mem::take(&mut parts.properties).to_vec();
-            append_property(&mut properties, names::UNIQ_KEY.as_bytes(), self.core.unique_ids.next().as_bytes());
-            parts.properties = properties.into();
+            parts.append(names::UNIQ_KEY, &self.core.unique_ids.next());
         }
         Payload {
             properties: parts.properties.clone(),

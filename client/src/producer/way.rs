@@ -16,6 +16,7 @@ use super::lane::LaneFrame;
 use crate::connection::{RequestError, RequestId, SendItem, SendResult};
 use crate::error::{Error, Result};
 use crate::link::{FrameDone, Link, SendRefusal, SendReply};
+use crate::outgoing::REPLY;
 use crate::remoting::connection::{Connection, SendHeader};
 use crate::remoting::link::{Exchange, RemotingLink, Reply};
 
@@ -24,9 +25,6 @@ pub(super) const TEMPLATE_TOPIC: &str = "TBW102";
 
 /// Queues that a producer expects of a topic that is about to be created: RocketMQ's `defaultTopicQueueNums`.
 pub(super) const TEMPLATE_QUEUE_COUNT_MAX: u32 = 4;
-
-/// Value of MSG_TYPE of the reply to a request.
-const REPLY: &[u8] = b"reply";
 
 /// The link to a broker.
 #[derive(Clone)]

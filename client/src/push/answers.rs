@@ -113,9 +113,10 @@ fn running_info(core: &Core) -> Value {
 async fn consume_directly(core: Arc<Core>, asked: Asked) {
     let broker_name = asked.read::<ConsumeMessageDirectly<'_>>().and_then(|header| header.broker_name.map(Into::into));
     let broker_name = broker_name.unwrap_or_else(|| Arc::clone(asked.address()));
-    let Ok(message) = decode_stored(broker_name, &asked.body) else {
+    let Ok(mut message) = decode_stored(broker_name, &asked.body) else {
         return asked.answer(Code::SYSTEM_ERROR, Some("the message cannot be read"), b"");
     };
+    message.namespace = core.namespace.clone();
     let started = Instant::now();
     let batch: Messages = [message].into();
     let is_success = if core.listener.is_orderly() {

@@ -15,6 +15,9 @@ pub struct PushConsumerConfig {
     pub name_servers: String,
     /// How name servers and brokers are spoken to; none: without TLS.
     pub tls: Option<ClientTls>,
+    /// The namespace of the topics and groups that are named here and in calls: RocketMQ's `namespace`, which goes before
+    /// them (`namespace%topic`). Queues are named as brokers name them. None.
+    pub namespace: Option<String>,
     /// The consumer group.
     pub group: String,
     /// What is read: topics and filters. All members of a group must say the same.
@@ -65,6 +68,7 @@ impl Default for PushConsumerConfig {
         Self {
             name_servers: "127.0.0.1:9876".to_owned(),
             tls: None,
+            namespace: None,
             group: String::new(),
             subscriptions: Vec::new(),
             model: MessageModel::Clustering,

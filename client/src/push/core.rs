@@ -20,6 +20,7 @@ use crate::group::client_id::{client_id, lasting_client_id};
 use crate::group::member::{INNER_PRODUCER_GROUP, Identity, Member, Owner, now_ms};
 use crate::group::offsets::Offsets;
 use crate::message::{Message, MessageQueue};
+use crate::namespace::Namespace;
 use crate::producer::{Dialect, Producer, ProducerConfig};
 use crate::remoting::broker::{own_queue, wire_queue};
 use crate::remoting::link::{ASKED_COUNT_MAX, Asked, Heard};
@@ -32,6 +33,7 @@ const LOCK_INTERVAL: Duration = Duration::from_secs(20);
 /// See the module's text.
 pub(super) struct Core {
     pub(super) config: PushConsumerConfig,
+    pub(super) namespace: Namespace,
     pub(super) listener: Listener,
     pub(super) member: Arc<Member>,
     pub(super) offsets: Offsets,
@@ -53,7 +55,12 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(config: PushConsumerConfig, listener: Listener) -> Result<(Arc<Self>, mpsc::Receiver<Heard>)> {
+    /// `config` names its group and topics as brokers know them.
+    pub(super) fn new(
+        config: PushConsumerConfig,
+        namespace: Namespace,
+        listener: Listener,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<Heard>)> {
         let outside = |_| Error::Argument("a consumer is started within a tokio runtime");
         tokio::runtime::Handle::try_current().map_err(outside)?;
         let (sender, heard) = mpsc::channel(ASKED_COUNT_MAX);
@@ -95,6 +102,7 @@ impl Core {
             unique_ids: UniqueIds::new(ip),
             threads: Arc::new(Semaphore::new(config.consume_threads)),
             config,
+            namespace,
             listener,
             member,
             offsets,

@@ -34,6 +34,7 @@ use self::core::Core;
 use crate::error::{Error, Result};
 use crate::group::{Filter, member};
 use crate::message::MessageQueue;
+use crate::namespace::Namespace;
 use crate::outgoing::check_topic;
 
 /// Calls a listener with the messages of a group's queues; see the [module's text](self).
@@ -68,7 +69,7 @@ impl PushConsumer {
     ///
     /// # Errors
     /// A configuration that cannot be used; for SQL filters also what the brokers say of them.
-    pub async fn start(config: PushConsumerConfig, listener: Listener) -> Result<Self> {
+    pub async fn start(mut config: PushConsumerConfig, listener: Listener) -> Result<Self> {
         if config.group.is_empty() || config.group.len() > LONG_NAME_SIZE_BYTES_MAX {
             return Err(Error::Argument("a consumer needs the name of its group, of at most 255 bytes"));
         }
@@ -76,8 +77,13 @@ impl PushConsumer {
         for (topic, _) in &config.subscriptions {
             check_topic(topic)?;
         }
+        let namespace = Namespace::new(config.namespace.as_deref())?;
+        config.group = namespace.wrap(&config.group).into_owned();
+        for (topic, _) in &mut config.subscriptions {
+            *topic = namespace.wrap(topic).into_owned();
+        }
         let subscriptions = config.subscriptions.clone();
-        let (core, heard) = Core::new(config, listener)?;
+        let (core, heard) = Core::new(config, namespace, listener)?;
         for (topic, filter) in &subscriptions {
             core.member.subscribe(&topic.as_str().into(), filter).await?;
         }
@@ -92,13 +98,14 @@ impl PushConsumer {
     /// For SQL filters what the brokers say of them.
     pub async fn subscribe(&self, topic: &str, filter: Filter) -> Result<()> {
         check_topic(topic)?;
-        self.core.member.subscribe(&topic.into(), &filter).await
+        self.core.member.subscribe(&self.core.namespace.wrap(topic).into(), &filter).await
     }
 
     /// Reads a topic no more.
     pub fn unsubscribe(&self, topic: &str) {
-        self.core.member.unsubscribe(topic);
-        self.core.drop_topic(topic);
+        let topic = self.core.namespace.wrap(topic);
+        self.core.member.unsubscribe(&topic);
+        self.core.drop_topic(&topic);
     }
 
     /// Pulls and calls nothing until it is resumed; calls that are running end.

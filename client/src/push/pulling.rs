@@ -115,6 +115,7 @@ impl Worker {
             tracing::error!(queue = ?self.queue, offset, next, %error, "a message that was delivered is damaged");
         });
         messages.retain(|message| is_meant(subscription, message));
+        messages.iter_mut().for_each(|message| message.namespace = core.namespace.clone());
         let added = self.process().put(messages);
         if added.is_empty() {
             let is_idle = self.process().count() == 0;

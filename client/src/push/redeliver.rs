@@ -53,7 +53,7 @@ impl Core {
             group: &self.config.group,
             delay_level,
             origin_msg_id: Some(&id),
-            origin_topic: Some(message.topic()),
+            origin_topic: Some(message.full_topic()),
             unit_mode: Some(false),
             max_reconsume_times: Some(self.concurrent_times_max()),
         };
@@ -83,7 +83,7 @@ impl Core {
         let level = FIRST_DELAY_LEVEL.saturating_add(message.reconsume_times);
         again = again
             .system(names::ORIGIN_MESSAGE_ID, &origin)
-            .system(names::RETRY_TOPIC, message.topic())
+            .system(names::RETRY_TOPIC, message.full_topic())
             .system(names::RECONSUME_TIME, &times.to_string())
             .system(names::MAX_RECONSUME_TIMES, &times_max.to_string())
             .system(names::DELAY, &level.to_string())
