@@ -56,7 +56,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // A line that cannot be written is lost. Complaining of it would end the process: the only place to complain is the one
+    // that takes nothing.
     tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())

@@ -2,6 +2,7 @@
 //! serves the operations port.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -21,12 +22,12 @@ use super::hub::{Event, Hub};
 use super::metrics::Snapshots;
 use super::namesrv::{Report, keep_registered};
 use super::registered::{Known, Registered};
-use super::registration::{Identity, Table};
+use super::registration::{Identity, PERM_ALL, Table};
 use super::siblings::{Post, Siblings};
 use crate::net::clock;
 use crate::net::driver::Ended;
 use crate::net::plane::Mail;
-use crate::shard::io::{ControlInput, ControlOutput};
+use crate::shard::io::{ControlInput, ControlOutput, DiskSpace};
 
 /// How long the process waits to be registered before it calls itself ready all the same.
 const REGISTRATION_TIME: Duration = Duration::from_secs(3);
@@ -43,6 +44,9 @@ const COMPARE_INTERVAL: Duration = Duration::from_secs(3);
 /// Between two looks at the files of TLS.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Between two looks at how full the disk is.
+const DISK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What the thread needs to know.
 pub struct OperationsPlan {
     /// The shards, in order.
@@ -57,6 +61,8 @@ pub struct OperationsPlan {
     pub tls: Option<Arc<ServerTls>>,
     /// One failed shard is the end of the process.
     pub exit_on_failed_shard: bool,
+    /// Where the shards' files lie; none: nobody is told how full the disk is.
+    pub data: Option<PathBuf>,
 }
 
 /// The thread.
@@ -179,6 +185,8 @@ impl Thread {
         let mut watching = interval(WATCH_INTERVAL);
         let mut certificates = interval(CERTIFICATE_INTERVAL);
         certificates.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut disks = interval(DISK_INTERVAL);
+        disks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparing = interval(COMPARE_INTERVAL);
         comparing.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -203,6 +211,7 @@ impl Thread {
                     let posts = self.siblings.compare();
                     self.deliver(posts);
                 }
+                _ = disks.tick() => self.tell_disk_space(),
                 _ = certificates.tick() => if let Some(tls) = &self.plan.tls {
                     tls.reload_and_tell();
                 },
@@ -212,6 +221,19 @@ impl Thread {
                 self.unregister().await;
                 return;
             }
+        }
+    }
+
+    fn tell_disk_space(&self) {
+        let Some(status) = self.plan.data.as_ref().and_then(|data| rustix::fs::statvfs(data).ok()) else { return };
+        let bytes = |blocks: u64| blocks.saturating_mul(status.f_frsize);
+        let space = DiskSpace {
+            total_bytes: bytes(status.f_blocks),
+            used_bytes: bytes(status.f_blocks.saturating_sub(status.f_bfree)),
+            free_bytes: bytes(status.f_bavail),
+        };
+        for shard in 0..self.ended.len() {
+            self.hub.post(shard, Mail::Control(ControlInput::DiskSpace(space)));
         }
     }
 
@@ -274,6 +296,10 @@ impl Thread {
                 if changed || !self.reported[shard] {
                     self.tell_name_servers(shard);
                 }
+            }
+            ControlOutput::Permission(perm) => {
+                self.plan.identities[shard].perm = i32::try_from(perm).unwrap_or(PERM_ALL);
+                self.tell_name_servers(shard);
             }
             ControlOutput::TopicForSiblings { notice, ticket } => {
                 let posts = self.siblings.offer(now_ms(), shard, &notice, ticket);

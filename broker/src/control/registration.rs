@@ -39,7 +39,12 @@ pub struct Identity {
     pub default_topic_queue_count: Option<u32>,
     /// Shards of the broker, this one included.
     pub shard_count: u32,
+    /// What the broker may be used for, in RocketMQ's permission bits: [`PERM_ALL`], or less while it is being drained.
+    pub perm: i32,
 }
+
+/// Reading and writing.
+pub const PERM_ALL: i32 = PERM_READ | PERM_WRITE;
 
 impl Identity {
     /// Where slaves would replicate from: RocketMQ's default, the port behind the shard's. Name servers refuse a
@@ -93,7 +98,10 @@ impl Table {
             read_queue_nums: narrow(notice.shape.read_queue_count),
             ..topic(&notice.topic, notice.shape.write_queue_count, narrow(notice.shape.perm))
         });
-        for topic in alive.chain(system_topics(identity)) {
+        for mut topic in alive.chain(system_topics(identity)) {
+            if identity.perm != PERM_ALL {
+                topic.perm &= identity.perm;
+            }
             table.insert(topic.topic_name.clone(), topic);
         }
         let names = table.keys().map(|name| name.as_str().into()).collect();
@@ -156,7 +164,7 @@ mod tests {
 
     fn identity(default_topic_queue_count: Option<u32>) -> Identity {
         let (name, cluster, address) = ("a".into(), "C".into(), "127.0.0.1:10911".into());
-        Identity { name, cluster, address, default_topic_queue_count, shard_count: 4 }
+        Identity { name, cluster, address, default_topic_queue_count, shard_count: 4, perm: PERM_ALL }
     }
 
     fn notices(count: usize) -> Vec<TopicNotice> {

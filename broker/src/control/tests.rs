@@ -10,7 +10,7 @@ use ringmq_proto::remoting::{ExtHeader, Header, SerializeType, encode_frame, req
 use super::hub::{Event, Hub};
 use super::metrics::Snapshot;
 use super::operations::{Operations, OperationsPlan};
-use super::registration::Identity;
+use super::registration::{Identity, PERM_ALL};
 use crate::net::driver::Ended;
 use crate::net::plane::Mail;
 use crate::shard::io::{ControlInput, ControlOutput, Fatal, TopicNotice, TopicShape};
@@ -61,7 +61,7 @@ fn answer(mut stream: TcpStream, told: &Sender<Told>) {
 
 fn identity(name: &str) -> Identity {
     let (cluster, address) = ("C".into(), "127.0.0.1:10911".into());
-    Identity { name: name.into(), cluster, address, default_topic_queue_count: Some(8), shard_count: 1 }
+    Identity { name: name.into(), cluster, address, default_topic_queue_count: Some(8), shard_count: 1, perm: PERM_ALL }
 }
 
 fn notice(topic: &str, version: u64) -> TopicNotice {
@@ -77,6 +77,7 @@ fn plan(names: &[&str], name_servers: Vec<String>) -> OperationsPlan {
         listener: None,
         tls: None,
         exit_on_failed_shard: false,
+        data: None,
     }
 }
 

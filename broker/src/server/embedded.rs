@@ -15,7 +15,7 @@ use super::executor::{self, Executor, ExecutorPlan, ShardPlan, random};
 use super::machine;
 use crate::control::hub::Hub;
 use crate::control::operations::{Operations, OperationsPlan, Stopper};
-use crate::control::registration::Identity;
+use crate::control::registration::{Identity, PERM_ALL};
 use crate::disk::probe;
 use crate::disk::ring::RingOptions;
 use crate::net::driver::Ended;
@@ -91,6 +91,7 @@ impl Embedded {
             tls,
             listener: operations_listener,
             exit_on_failed_shard: config.exit_on_failed_shard,
+            data: Some(config.data.clone()),
         };
         let operations = Operations::start(plan, Arc::clone(&hub), events)
             .map_err(StartError::io("starting the operations thread"))?;
@@ -285,6 +286,7 @@ fn identity(config: &Config, shard: &ShardAddress, shard_count: u32) -> Identity
         address: shard.advertised.to_string(),
         default_topic_queue_count: config.auto_create_topics.then_some(per_shard),
         shard_count,
+        perm: PERM_ALL,
     }
 }
 

@@ -15,7 +15,13 @@ use super::config::{Config, LogFormat};
 pub fn start(config: &Config) -> Result<(), String> {
     let wrong = |error| format!("log-level {:?} is not understood: {error}", config.log_level);
     let filter = EnvFilter::try_new(&config.log_level).map_err(wrong)?;
-    let builder = Subscriber::builder().with_env_filter(filter).with_writer(stderr).with_thread_names(true);
+    // A line that cannot be written, since its disk is full or nobody reads it any more, is lost. Complaining of it would end
+    // the thread: the only place to complain is the one that takes nothing.
+    let builder = Subscriber::builder()
+        .with_env_filter(filter)
+        .with_writer(stderr)
+        .with_thread_names(true)
+        .log_internal_errors(false);
     let started = match config.log_format {
         LogFormat::Text => builder.with_ansi(false).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),

@@ -24,7 +24,7 @@ impl Shard {
     pub(super) fn close_drafts(&mut self, now: &Now, connection: &mut Connection, fx: &mut Effects) {
         for mode in MODES {
             let draft = std::mem::take(&mut self.drafts[mode as usize]);
-            if draft.bytes == 0 {
+            if draft.bytes == 0 && draft.reply_count == 0 {
                 continue;
             }
             let entry = Entry {

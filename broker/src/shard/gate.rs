@@ -56,6 +56,15 @@ impl Gate {
         self.pop_if(mode, |entry| entry.appended_at_ns <= appended_at_ns)
     }
 
+    /// What the newest entry of a mode waits for; nothing when none waits.
+    pub(super) fn newest_end(&self, mode: AckMode) -> Option<LogPosition> {
+        let queue = match mode {
+            AckMode::Promised => &self.promised,
+            AckMode::Written => &self.written,
+        };
+        queue.back().map(|entry| entry.end)
+    }
+
     /// When the entry that has waited longest was appended, in boot nanoseconds.
     pub(super) fn oldest_appended_at_ns(&self) -> Option<u64> {
         self.promised.front().into_iter().chain(self.written.front()).map(|entry| entry.appended_at_ns).min()

@@ -102,6 +102,27 @@ pub enum ControlInput {
     },
     /// The operations thread asks for all topics (registration with the name servers).
     ReportTopics,
+    /// What the disk has, to be told to administrators.
+    DiskSpace(DiskSpace),
+}
+
+/// What the file system of a shard's files has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// All of it, what only the superuser may take included.
+    pub total_bytes: u64,
+    /// What is taken.
+    pub used_bytes: u64,
+    /// What the process may still take.
+    pub free_bytes: u64,
+}
+
+impl DiskSpace {
+    /// The part of what may be taken that is taken, 0 to 1, as `df` counts.
+    pub fn used_ratio(self) -> f64 {
+        let usable_bytes = self.used_bytes.saturating_add(self.free_bytes);
+        if usable_bytes == 0 { 0.0 } else { self.used_bytes as f64 / usable_bytes as f64 }
+    }
 }
 
 /// An answer of request-reply on its way to another shard of the process.
@@ -171,6 +192,8 @@ pub enum ControlOutput {
     },
     /// The topics of this shard changed (or were asked for): register with the name servers.
     Topics(Vec<TopicNotice>),
+    /// From now on the broker may be used for this only (RocketMQ's permission bits): the name servers are told so of all topics.
+    Permission(u32),
     /// Somebody waits until the name servers know this topic, which was told before: answer with
     /// [`ControlInput::TopicRegistered`], soon.
     WhenRegistered {

@@ -23,6 +23,7 @@
 mod acks;
 mod clients;
 mod connection;
+mod counts;
 mod delay_levels;
 mod filter;
 mod gate;
@@ -65,8 +66,9 @@ use crate::store::cache::Place;
 use crate::store::{Store, TopicEvent};
 use clients::Clients;
 use connection::{Connection, Connections, Phase};
+use counts::Counts;
 use gate::Gate;
-use io::{ConnectionId, Effects, Input, Output};
+use io::{ConnectionId, DiskSpace, Effects, Input, Output};
 use locks::Locks;
 use output::Spare;
 use parked::Parked;
@@ -134,6 +136,8 @@ pub struct Shard {
     /// Offsets that administrators have set and no pull of the group has followed yet.
     resets: BTreeMap<(Box<str>, QueueId), QueueOffset>,
     rates: Rates,
+    counts: Counts,
+    disk_space: DiskSpace,
     /// When the shard began to serve, in ms.
     started_ms: u64,
     /// How often an administrator has changed settings since.
@@ -184,6 +188,8 @@ impl Shard {
             locks: Locks::default(),
             resets: BTreeMap::new(),
             rates: Rates::default(),
+            counts: Counts::default(),
+            disk_space: DiskSpace::default(),
             started_ms: now.wall_ms,
             settings_changed: 0,
             changed_groups: Vec::new(),
@@ -240,7 +246,9 @@ impl Shard {
         }
         self.expire(&now, fx);
         if self.rates.is_due(now.wall_ms) {
-            self.rates.sample(now.wall_ms, self.metrics.messages_appended, self.metrics.messages_pulled);
+            let (put, got) = (self.metrics.messages_appended, self.metrics.messages_pulled);
+            self.rates.sample(now.wall_ms, put, got);
+            self.counts.tick(now.wall_ms, put, got);
         }
         if !self.changed_groups.is_empty() {
             self.notify_changed_groups(fx);

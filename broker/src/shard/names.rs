@@ -33,22 +33,42 @@ pub(super) fn is_closed_to_sends(topic: &str) -> bool {
     matches!(topic.as_bytes().first(), Some(b'S' | b'R' | b'T' | b'O')) && OWN_TOPICS.contains(&topic)
 }
 
+/// Groups of RocketMQ's own tools and proxies, which its brokers have from the start.
+const SYSTEM_GROUPS: [&str; 7] = [
+    "TOOLS_CONSUMER",
+    "FILTERSRV_CONSUMER",
+    "SELF_TEST_C_GROUP",
+    "CID_ONS-HTTP-PROXY",
+    "CID_ONSAPI_PULL",
+    "CID_ONSAPI_PERMISSION",
+    "CID_ONSAPI_OWNER",
+];
+
+/// Whether a group needs nobody to make it.
+pub(super) fn is_system_group(name: &str) -> bool {
+    SYSTEM_GROUPS.contains(&name) || name.starts_with("CID_RMQ_SYS_")
+}
+
 /// A topic that a client may create, change or delete.
 ///
 /// # Errors
-/// 29 for a malformed name, 16 for one of the broker's own.
+/// 29 for a malformed name, and for one of the broker's own; in RocketMQ's words.
 pub(super) fn check_topic(name: &str) -> Result<(), Rejection> {
     let long = name.starts_with("%RETRY%") || name.starts_with("%DLQ%");
     let size_max = if long { LONG_NAME_SIZE_BYTES_MAX } else { TOPIC_NAME_SIZE_BYTES_MAX };
     if name.is_empty() || name.len() > size_max || !is_plain(name) {
         return Err(Rejection::because(
             Code::INVALID_PARAMETER,
-            format!("the topic name must have 1 to {size_max} of the characters %|a-zA-Z0-9_-"),
+            match name.len() {
+                0 => "The specified topic is blank.".to_owned(),
+                size if size > size_max => format!("The specified topic is longer than topic max length {size_max}."),
+                _ => "The specified topic contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$".to_owned(),
+            },
         ));
     }
     if is_system_topic(name) {
-        let remark = format!("the topic[{name}] is one of the broker's own: choose another name");
-        return Err(Rejection::because(Code::NO_PERMISSION, remark));
+        let remark = format!("The topic[{name}] is conflict with system topic.");
+        return Err(Rejection::because(Code::INVALID_PARAMETER, remark));
     }
     Ok(())
 }
@@ -81,7 +101,7 @@ mod tests {
             assert_eq!(code(bad), Err(Code::INVALID_PARAMETER), "{bad}");
         }
         for own in ["TBW102", "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"] {
-            assert_eq!(code(own), Err(Code::NO_PERMISSION), "{own}");
+            assert_eq!(code(own), Err(Code::INVALID_PARAMETER), "{own}");
         }
     }
 }

@@ -97,7 +97,8 @@ impl Shard {
         }
     }
 
-    /// Answers when everything that this receive has appended so far is acknowledged.
+    /// Answers when everything that this receive has appended so far is acknowledged. When that is nothing, because somebody
+    /// else has done already what was asked for: when what others wait for is.
     pub(super) fn respond_when_acknowledged(
         &mut self,
         connection: &mut Connection,
@@ -106,6 +107,12 @@ impl Shard {
     ) {
         if token.oneway {
             return;
+        }
+        if self.drafts[0].bytes == 0 {
+            match self.gate.newest_end(AckMode::Promised) {
+                None => return self.respond(connection, token, response),
+                Some(end) => self.drafts[0].end = end,
+            }
         }
         let held = connection.held.of(AckMode::Promised);
         response.encode(held.buffer(&mut self.spare), token);

@@ -69,6 +69,9 @@ pub struct Settings {
     pub system_topics: Vec<SystemTopic>,
     /// Seeds the hash tables.
     pub hash_seed: u64,
+    /// What the broker may be used for: RocketMQ's permission bits (2 write, 4 read). Its `brokerPermission`, by which
+    /// operators drain a broker: producers go elsewhere as soon as they have read the route again.
+    pub broker_perm: u32,
     /// Bounds.
     pub limits: Limits,
 }
@@ -102,6 +105,7 @@ impl Default for Settings {
             features: Features::default(),
             system_topics: Vec::new(),
             hash_seed: 0,
+            broker_perm: 6,
             limits: Limits::default(),
         }
     }

@@ -420,6 +420,7 @@ impl Shard {
             }
             ControlInput::ReplyOfSibling { from, ticket, reply } => self.reply_of_sibling((from, ticket), &reply, fx),
             ControlInput::ReplyHandedOver { ticket, pushed } => self.reply_handed_over(ticket, pushed, fx),
+            ControlInput::DiskSpace(space) => self.disk_space = space,
             ControlInput::ReportTopics => {
                 let notices = self.store.state().topics_after("").map(notice_of).collect();
                 fx.control.push(ControlOutput::Topics(notices));

@@ -333,6 +333,12 @@ impl Store {
         self.segments.files().front().map_or(LogPosition::ZERO, |segment| segment.start).max(self.state.trim())
     }
 
+    /// When the oldest part of the log that is left was complete, in ms: older messages may be left, newer ones surely are.
+    /// Nothing while that is not known.
+    pub fn kept_since_ms(&self) -> Option<u64> {
+        self.segments.files().iter().map(|segment| segment.store_time_ms_max).find(|time_ms| *time_ms > 0)
+    }
+
     /// Segments that were used again since the start.
     pub fn recycled_segment_count(&self) -> u64 {
         self.segments.recycled_count()

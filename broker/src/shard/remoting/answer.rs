@@ -41,6 +41,7 @@ pub(in crate::shard) fn encode(
         Response::Offset(offset) => header.ext.push("offset", offset.get().to_string()),
         Response::QueueState { min, max, earliest_store_time_ms } => match token.code {
             code::GET_MIN_OFFSET => header.ext.push("offset", min.get().to_string()),
+            code::GET_EARLIEST_MSG_STORETIME if *earliest_store_time_ms == 0 => header.ext.push("timestamp", "-1"),
             code::GET_EARLIEST_MSG_STORETIME => header.ext.push("timestamp", earliest_store_time_ms.to_string()),
             _ => header.ext.push("offset", max.get().to_string()),
         },

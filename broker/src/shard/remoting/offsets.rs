@@ -2,7 +2,7 @@
 
 use super::super::Shard;
 use super::super::connection::Connection;
-use super::super::request::{NO_QUEUE, NOT_READABLE, Rejection, Response};
+use super::super::request::{NO_QUEUE, Rejection, Response};
 use super::super::topics::queue_count;
 use super::super::waiting::What;
 use super::{Call, Handled, Stop};
@@ -14,7 +14,7 @@ use ringmq_proto::remoting::ExtHeader;
 use ringmq_proto::remoting::consumer::{GetOffset, QueryConsumerOffset, SearchOffset, UpdateConsumerOffset};
 
 /// RocketMQ's permission to read.
-const PERM_READ: u32 = 4;
+pub(super) const PERM_READ: u32 = 4;
 
 impl Shard {
     /// A queue of a topic by its number.
@@ -37,7 +37,10 @@ impl Shard {
         let id = self.queue_by_number(name, number)?;
         match self.store.queue(id) {
             None => Err(NO_QUEUE),
-            Some(queue) if u32::from(queue.perm) & PERM_READ == 0 => Err(NOT_READABLE),
+            Some(queue) if u32::from(queue.perm) & PERM_READ == 0 => {
+                let remark = format!("the topic[{name}] pulling message is forbidden");
+                Err(Rejection::because(Code::NO_PERMISSION, remark))
+            }
             Some(_) => Ok(id),
         }
     }

@@ -9,10 +9,12 @@ use super::super::clients::Subscription;
 use super::super::connection::{Connection, PauseReason};
 use super::super::filter::{Filter, TAG};
 use super::super::io::Effects;
+use super::super::names::is_system_group;
 use super::super::output::{OutputQueue, Spare};
 use super::super::pull::{Attempt, Pull};
 use super::super::request::{Dialect, NO_QUEUE, Rejection, Token};
 use super::super::waiting::PullState;
+use super::offsets::PERM_READ;
 use super::{Call, Handled};
 use crate::now::Now;
 use crate::store::{Piece, ReadOutcome, RecordSink};
@@ -21,6 +23,7 @@ use ringmq_proto::ids::QueueOffset;
 use ringmq_proto::message::{Batch, StoredMessage};
 use ringmq_proto::record::{RECORD_HEADER_SIZE_BYTES, RecordHeader, RecordKind};
 use ringmq_proto::remoting::ExtHeader;
+use ringmq_proto::remoting::heartbeat::MessageModel;
 use ringmq_proto::remoting::pull::{PullMessage, PullResponse, encode_pull_response_head};
 use std::sync::Arc;
 
@@ -34,6 +37,7 @@ const QUEUE_OFFSET_AT: usize = 20;
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::shard) struct RemotingView {
     topic: Box<str>,
+    group: Box<str>,
     number: i32,
     filter: Arc<Filter>,
 }
@@ -47,6 +51,7 @@ impl Shard {
         fx: &mut Effects,
     ) -> Handled {
         let request = PullMessage::decode(&call.header.ext)?;
+        self.check_may_pull(request.consumer_group)?;
         let queue = self.readable_queue(request.topic, request.queue_id)?;
         let filter = self.filter_of_pull(&request)?;
         let offset = u64::try_from(request.queue_offset).unwrap_or(0);
@@ -62,7 +67,8 @@ impl Shard {
             self.coalesce(now, queue, request.consumer_group, QueueOffset::new(commit));
         }
         let wait_ms = if request.may_wait() { request.suspend_timeout_millis.max(0) } else { 0 };
-        let view = RemotingView { topic: request.topic.into(), number: request.queue_id, filter };
+        let (topic, group) = (request.topic.into(), request.consumer_group.into());
+        let view = RemotingView { topic, group, number: request.queue_id, filter };
         let bytes_max = request.max_msg_bytes.and_then(|bytes| u32::try_from(bytes).ok()).unwrap_or(u32::MAX);
         let pull = Pull {
             queue,
@@ -79,6 +85,33 @@ impl Shard {
             return Ok(());
         }
         self.pull(now, connection, call.token, pull, fx);
+        Ok(())
+    }
+
+    /// What the operator allows: to read here at all, to this group, in its manner.
+    fn check_may_pull(&self, name: &str) -> Result<(), Rejection> {
+        if self.settings.broker_perm & PERM_READ == 0 {
+            let ip = self.store.options().advertised.ip();
+            let remark = format!("the broker[{ip}] pulling message is forbidden");
+            return Err(Rejection::because(Code::NO_PERMISSION, remark));
+        }
+        let Some(group) = self.store.group(name) else {
+            if self.settings.features.auto_create_groups || is_system_group(name) {
+                return Ok(());
+            }
+            let remark = format!("subscription group [{}] does not exist", name.escape_default());
+            return Err(Rejection::because(Code::SUBSCRIPTION_GROUP_NOT_EXIST, remark));
+        };
+        if !group.config.consume_enabled {
+            let remark = format!("subscription group no permission, {name}");
+            return Err(Rejection::because(Code::NO_PERMISSION, remark));
+        }
+        let broadcasts =
+            || self.clients.consumers_of(name).is_some_and(|group| group.message_model == MessageModel::Broadcasting);
+        if !group.config.consume_broadcast_enabled && broadcasts() {
+            let remark = format!("the consumer group[{name}] can not consume by broadcast way");
+            return Err(Rejection::because(Code::NO_PERMISSION, remark));
+        }
         Ok(())
     }
 
@@ -166,6 +199,9 @@ impl Shard {
             Ok(code) => {
                 self.metrics.messages_pulled += u64::from(given);
                 self.metrics.pulled_bytes += output.bytes() as u64;
+                if given > 0 {
+                    self.counts.got(&view.topic, &view.group, given, output.bytes());
+                }
                 self.answer_remoting_pull(connection, token, pull, code, output);
                 if connection.unread_bytes() >= self.settings.limits.output_bytes_soft_max {
                     connection.pause(PauseReason::Output, fx);

@@ -31,6 +31,7 @@ impl Shard {
         };
         match self.send_back(now, &back)? {
             SentBack::Done => {
+                self.counts.sent_back(request.origin_topic.unwrap_or_default(), request.group);
                 self.respond_when_acknowledged(connection, call.token, &Response::Done);
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use super::remoting::{answer, answers, beat, pull, request, send};
 use super::world::World;
 use crate::shard::Settings;
-use crate::shard::io::ConnectionId;
+use crate::shard::io::{ConnectionId, ControlOutput};
 use crate::shard::settings::Features;
 use ringmq_proto::code::Code;
 use ringmq_proto::remoting::admin::clients::ConsumerConnections;
@@ -15,13 +15,13 @@ use ringmq_proto::remoting::client_push::ResetOffsetBody;
 use ringmq_proto::remoting::namesrv::KvTable;
 use ringmq_proto::remoting::request_code as code;
 
-fn world() -> (World, ConnectionId) {
+pub(super) fn world() -> (World, ConnectionId) {
     let mut world = World::new(Settings::default());
     let admin = world.open_connection();
     (world, admin)
 }
 
-fn make_topic(world: &mut World, admin: ConnectionId, read: &str, write: &str) -> Code {
+pub(super) fn make_topic(world: &mut World, admin: ConnectionId, read: &str, write: &str) -> Code {
     let ext = [
         ("topic", "t"),
         ("defaultTopic", "TBW102"),
@@ -236,18 +236,11 @@ fn entries_of_a_queue_say_where_each_message_lies() {
 }
 
 #[test]
-fn lone_broker_tells_that_it_has_no_copies_and_no_counters() {
+fn lone_broker_tells_that_it_has_no_copies() {
     let (mut world, admin) = world();
     world.give(admin, &request(code::GET_BROKER_HA_STATUS, 1, &[], b""));
     let info = HaRuntimeInfo::decode(&answer(&mut world, admin).body).expect("a status");
     assert!(info.master && info.ha_connection_info.is_empty() && info.in_sync_slave_nums == 0);
-    let ext = [("statsName", "TOPIC_PUT_NUMS"), ("statsKey", "t")];
-    world.give(admin, &request(code::VIEW_BROKER_STATS_DATA, 2, &ext, b""));
-    let none = answer(&mut world, admin);
-    assert_eq!(
-        (none.code(), none.header.remark.as_deref()),
-        (Code::SYSTEM_ERROR, Some("The stats <TOPIC_PUT_NUMS> <t> not exist"))
-    );
 }
 
 #[test]
@@ -278,4 +271,99 @@ fn where_it_is_asked_consumers_are_told_to_reset_their_offsets_themselves() {
     assert_eq!((told.ext("group"), told.ext("timestamp")), ("g", "-1"));
     let offsets = ResetOffsetBody::decode(&told.body).expect("offsets").offset_table.0;
     assert_eq!(offsets.into_values().collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn removing_a_group_that_is_not_there_is_answered() {
+    let (mut world, admin) = world();
+    world.settle();
+    world.give(admin, &request(code::DELETE_SUBSCRIPTIONGROUP, 1, &[("groupName", "nobody")], b""));
+    assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS, "at once: nothing has to reach the disk");
+}
+
+#[test]
+fn offsets_of_a_group_that_nobody_knows_are_not_reset() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "1", "1");
+    let reset = [("topic", "t"), ("group", "mistyped"), ("timestamp", "0"), ("isForce", "true")];
+    world.give(admin, &request(code::INVOKE_BROKER_TO_RESET_OFFSET, 7, &reset, b""));
+    let refused = answer(&mut world, admin);
+    assert_eq!(refused.code(), Code::SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(refused.header.remark.as_deref(), Some("Group mistyped does not exist"));
+}
+
+#[test]
+fn drained_broker_tells_name_servers_and_refuses_pulls_when_it_may_not_be_read() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "1", "1");
+    for (perm, pulls) in [("4", Code::SUCCESS), ("2", Code::NO_PERMISSION), ("6", Code::SUCCESS)] {
+        world.give(admin, &send(1, "t", "", b"x"));
+        world.settle();
+        assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS, "sends go on, as in RocketMQ");
+        let change = format!("brokerPermission={perm}");
+        world.give(admin, &request(code::UPDATE_BROKER_CONFIG, 2, &[], change.as_bytes()));
+        assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
+        let told = std::mem::take(&mut world.control);
+        let wanted = ControlOutput::Permission(perm.parse().expect("a number"));
+        assert!(told.contains(&wanted), "{told:?}");
+        world.give(admin, &pull(3, "t", 0, "*", 0));
+        assert_eq!(answer(&mut world, admin).code(), pulls, "{perm}");
+    }
+    world.give(admin, &request(code::UPDATE_BROKER_CONFIG, 2, &[], b"brokerPermission=9"));
+    assert_eq!(answer(&mut world, admin).code(), Code::INVALID_PARAMETER);
+}
+
+#[test]
+fn attributes_that_rocketmq_does_not_know_and_compaction_are_refused() {
+    let (mut world, admin) = world();
+    for (attributes, remark) in [
+        ("+nonsense=1", Some("unsupported key: nonsense")),
+        ("+message.type=X", Some("value is not in set: [UNSPECIFIED, NORMAL, FIFO, DELAY, TRANSACTION, MIXED]")),
+        (
+            "+cleanup.policy=COMPACTION",
+            Some("cleanup.policy=COMPACTION is not supported by this broker: it deletes by age and size only"),
+        ),
+        ("+cleanup.policy=DELETE,+reserve.time=1000", None),
+    ] {
+        let ext = [
+            ("topic", "t"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("attributes", attributes),
+        ];
+        world.give(admin, &request(code::UPDATE_AND_CREATE_TOPIC, 1, &ext, b""));
+        world.settle();
+        let told = answer(&mut world, admin);
+        let code = if remark.is_some() { Code::SYSTEM_ERROR } else { Code::SUCCESS };
+        assert_eq!((told.code(), told.header.remark.as_deref()), (code, remark), "{attributes}");
+    }
+}
+
+#[test]
+fn group_that_was_switched_off_gets_nothing() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "1", "1");
+    for (enabled, code) in [(false, Code::NO_PERMISSION), (true, Code::PULL_NOT_FOUND)] {
+        let config = GroupConfig { group_name: "g".into(), consume_enable: enabled, ..GroupConfig::default() };
+        world.give(admin, &request(code::UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, 1, &[], &config.encode()));
+        world.settle();
+        assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
+        world.give(admin, &pull(3, "t", 0, "*", 0));
+        assert_eq!(answer(&mut world, admin).code(), code, "{enabled}");
+    }
+}
+
+#[test]
+fn where_groups_are_made_by_hand_an_unknown_one_gets_nothing() {
+    let features = Features { auto_create_groups: false, ..Features::default() };
+    let mut world = World::new(Settings { features, ..Settings::default() });
+    let admin = world.open_connection();
+    make_topic(&mut world, admin, "1", "1");
+    world.give(admin, &pull(3, "t", 0, "*", 0));
+    let refused = answer(&mut world, admin);
+    assert_eq!(refused.code(), Code::SUBSCRIPTION_GROUP_NOT_EXIST);
+    assert_eq!(refused.header.remark.as_deref(), Some("subscription group [g] does not exist"));
 }

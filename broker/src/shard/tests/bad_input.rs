@@ -143,7 +143,7 @@ fn request_out_of_range_is_answered_and_the_connection_goes_on() {
         (unknown.encode().to_vec(), Code::REQUEST_CODE_NOT_SUPPORTED),
         (open(2, &long_name, 0, true), Code::INVALID_PARAMETER),
         (open(2, "no good", 0, true), Code::INVALID_PARAMETER),
-        (open(2, "TBW102", 0, true), Code::NO_PERMISSION),
+        (open(2, "TBW102", 0, true), Code::INVALID_PARAMETER),
         (open(2, "a", 8, true), Code::INVALID_PARAMETER),
         (open(2, "missing", 0, false), Code::TOPIC_NOT_EXIST),
         (pull(2, 55, 0, 0), Code::INVALID_PARAMETER),

@@ -3,6 +3,7 @@
 mod administration;
 mod bad_input;
 mod bounds;
+mod figures;
 mod later;
 mod offsets;
 mod pulls;

@@ -80,7 +80,8 @@ impl Shard {
                 client_id: client.id.to_string(),
                 language: client.language.name().to_owned(),
                 last_update_timestamp: client.heard_ms.cast_signed(),
-                remote_ip: self.address_of(connection, *id),
+                // As Java writes an address.
+                remote_ip: format!("/{}", self.address_of(connection, *id)),
                 version: client.version,
             };
             table.data.insert(group, members.iter().map(info).collect());

@@ -4,6 +4,7 @@
 //! answered as done, since there is nothing to do; what cannot be told is answered with code 3, as an unknown request is.
 
 mod clients;
+mod counters;
 mod groups;
 mod offsets;
 mod progress;
@@ -57,11 +58,11 @@ impl Shard {
             code::QUERY_SUBSCRIPTION_BY_CONSUMER => self.subscription_of(connection, call),
             code::GET_BROKER_RUNTIME_INFO => self.runtime_info(now, connection, call),
             code::GET_BROKER_CONFIG => self.broker_config(connection, call),
-            code::UPDATE_BROKER_CONFIG => self.update_broker_config(connection, call),
+            code::UPDATE_BROKER_CONFIG => self.update_broker_config(connection, call, fx),
             code::GET_BROKER_HA_STATUS => self.replicas(connection, call),
             code::GET_BROKER_CONSUME_STATS => self.all_progress(connection, call),
             code::QUERY_CONSUME_QUEUE => self.queue_entries(connection, call),
-            code::VIEW_BROKER_STATS_DATA => self.counters(call),
+            code::VIEW_BROKER_STATS_DATA => self.counters(now, connection, call),
             code::RESUME_CHECK_HALF_MESSAGE => self.resume_check(now, connection, call),
             code::INVOKE_BROKER_TO_RESET_OFFSET => self.reset_offsets(now, connection, call, fx),
             code::CLONE_GROUP_OFFSET => self.clone_offsets(now, connection, call),

@@ -31,6 +31,9 @@ impl Shard {
         let request = InvokeResetOffset::decode(&call.header.ext)?;
         check_group(request.group)?;
         let queues = self.queues_of(request.topic).ok_or_else(|| no_topic(request.topic))?;
+        if self.settings.features.server_side_reset {
+            self.check_group_known(request.group)?;
+        }
         let only = request.queue_id.and_then(|number| u32::try_from(number).ok());
         if self.resets.len() + queues.len() > RESET_COUNT_MAX {
             return Err(TOO_MANY_WAITING.into());
@@ -67,6 +70,15 @@ impl Shard {
         let answer = Response::Remoting(ExtFields::new(), body.encode().into());
         self.respond_when_acknowledged(connection, call.token, &answer);
         Ok(())
+    }
+
+    /// A mistyped name is not a group with offsets of its own from now on.
+    fn check_group_known(&self, group: &str) -> Result<(), Rejection> {
+        let is_known = self.store.group(group).is_some()
+            || self.store.offsets_of_group(group).next().is_some()
+            || self.clients.consumers_of(group).is_some();
+        let remark = || format!("Group {} does not exist", group.escape_default());
+        is_known.then_some(()).ok_or_else(|| Rejection::because(Code::SUBSCRIPTION_GROUP_NOT_EXIST, remark()))
     }
 
     /// Consumers that run reset their offsets themselves (220).

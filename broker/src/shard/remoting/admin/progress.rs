@@ -1,7 +1,8 @@
-//! How far queues and groups are (202, 208, 317, 303), and counters (315).
+//! How far queues and groups are (202, 208, 317, 303).
 
 use super::super::super::Shard;
 use super::super::super::connection::Connection;
+use super::super::super::counts::Span;
 use super::super::super::request::Rejection;
 use super::super::offsets::no_topic;
 use super::super::{Call, Handled, Stop};
@@ -10,7 +11,7 @@ use ringmq_proto::code::Code;
 use ringmq_proto::ids::{QueueId, QueueOffset};
 use ringmq_proto::remoting::admin::progress::{
     BrokerConsumeStats, ConsumeOffset, ConsumeStats, ConsumeTimeSpan, ConsumeTimeSpans, GetBrokerConsumeStats,
-    GetConsumeStats, QueryConsumeTimeSpan, TopicOffset, TopicStats, ViewBrokerStats,
+    GetConsumeStats, QueryConsumeTimeSpan, TopicOffset, TopicStats,
 };
 use ringmq_proto::remoting::admin::topics::TopicName;
 use ringmq_proto::remoting::{ExtFields, ExtHeader};
@@ -47,26 +48,28 @@ impl Shard {
         self.store.queue(queue).map_or(0, |queue| signed(queue.visible_offset))
     }
 
-    /// Of every queue of every topic that the group reads or has read.
+    /// Of every queue of every topic that the group has committed an offset of: not of one that its running consumers do not
+    /// read any more, and none of a group that keeps its offsets itself (broadcasting), since nobody knows how far it is.
     pub(super) fn group_progress(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = GetConsumeStats::decode(&call.header.ext)?;
         let group = request.consumer_group;
-        let wanted = request.topic.filter(|topic| !topic.is_empty());
-        let mut topics: BTreeSet<String> = match wanted {
-            Some(topic) => BTreeSet::from([topic.to_owned()]),
-            None => self.store.offsets_of_group(group).map(|found| found.topic.record.name.clone()).collect(),
-        };
-        if wanted.is_none()
-            && let Some(consumers) = self.clients.consumers_of(group)
-        {
-            topics.extend(consumers.subscriptions.keys().map(|topic| topic.to_string()));
-        }
+        let only = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let listed = only(request.topic_list).or(only(request.topic));
+        let wanted: Option<Vec<&str>> = listed.as_deref().map(|list| list.split(';').collect());
         let mut stats = ConsumeStats::default();
-        for topic in topics {
-            self.group_in_topic(group, &topic, &mut stats)?;
+        for topic in self.topics_read_by(group) {
+            if wanted.as_ref().is_none_or(|wanted| wanted.contains(&topic.as_str())) {
+                self.group_in_topic(group, &topic, &mut stats)?;
+            }
         }
         self.answer_with(connection, call.token, ExtFields::new(), &stats.encode());
         Ok(())
+    }
+
+    fn topics_read_by(&self, group: &str) -> BTreeSet<String> {
+        let committed = self.store.offsets_of_group(group).map(|found| found.topic.record.name.clone());
+        let online = self.clients.consumers_of(group);
+        committed.filter(|topic| online.is_none_or(|group| group.subscriptions.contains_key(topic.as_str()))).collect()
     }
 
     /// Of every group.
@@ -77,8 +80,7 @@ impl Shard {
         let mut told = BrokerConsumeStats { broker_addr, ..BrokerConsumeStats::default() };
         let mut queue_count = 0;
         for group in groups {
-            let topics: BTreeSet<String> =
-                self.store.offsets_of_group(&group).map(|found| found.topic.record.name.clone()).collect();
+            let topics = self.topics_read_by(&group);
             let mut list = Vec::new();
             for topic in topics {
                 if request.is_order && !self.store.state().topic(&topic).is_some_and(|topic| topic.record.ordered) {
@@ -100,13 +102,6 @@ impl Shard {
         Ok(())
     }
 
-    /// Nothing is counted by topic or group: there is no such counter.
-    pub(super) fn counters(&self, call: &Call<'_>) -> Handled {
-        let request = ViewBrokerStats::decode(&call.header.ext)?;
-        let (name, key) = (request.stats_name.escape_default(), request.stats_key.escape_default());
-        Err(Rejection::because(Code::SYSTEM_ERROR, format!("The stats <{name}> <{key}> not exist")).into())
-    }
-
     fn group_in_topic(&mut self, group: &str, topic: &str, stats: &mut ConsumeStats) -> Result<(), Stop> {
         for (queue, number) in self.queues_of(topic).unwrap_or_default().into_iter().zip(0..) {
             let committed = self.store.consume_offset(group, queue).unwrap_or_default();
@@ -117,6 +112,9 @@ impl Shard {
                 pull_offset: Some(signed(committed)),
             };
             stats.offset_table.0.insert(self.message_queue(topic, number), offset);
+        }
+        if let Some(come) = self.counts.of_pair(&format!("{topic}@{group}"), Span::Minute) {
+            stats.consume_tps += come.per_second(come.totals.messages);
         }
         Ok(())
     }

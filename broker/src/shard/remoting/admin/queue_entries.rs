@@ -25,7 +25,10 @@ const LOOKED_AT_BYTES_MAX: usize = 4 << 20;
 impl Shard {
     pub(super) fn queue_entries(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = QueryConsumeQueue::decode(&call.header.ext)?;
-        let queue = self.queue_by_number(request.topic, request.queue_id)?;
+        let queue = self.queue_by_number(request.topic, request.queue_id).map_err(|_| {
+            let remark = format!("{}@{} is not exist!", request.queue_id, request.topic.escape_default());
+            Rejection::because(Code::SYSTEM_ERROR, remark)
+        })?;
         let min = found(self.store.min_offset(queue))?;
         let max = self.store.queue(queue).ok_or(NO_QUEUE)?.visible_offset;
         let group = request.consumer_group.filter(|group| !group.is_empty());

@@ -5,6 +5,7 @@
 
 use super::super::super::Shard;
 use super::super::super::connection::Connection;
+use super::super::super::io::{ControlOutput, Effects};
 use super::super::super::request::{Rejection, Response};
 use super::super::super::settings::DelayLevels;
 use super::super::{Call, Handled};
@@ -39,6 +40,9 @@ const fn changeable(name: &'static str, tell: fn(&Shard) -> Option<String>, chan
     Setting { name, tell, change: Some(change) }
 }
 
+/// Where clients that trace send what they saw.
+const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
+
 const MS_OF_HOUR: u64 = 3_600_000;
 
 const SETTINGS: &[Setting] = &[
@@ -48,7 +52,15 @@ const SETTINGS: &[Setting] = &[
     fixed("brokerRole", |_| Some("ASYNC_MASTER".into())),
     fixed("brokerIP1", |shard| Some(shard.store.options().advertised.ip().to_string())),
     fixed("listenPort", |shard| Some(shard.store.options().advertised.port().to_string())),
-    fixed("brokerPermission", |_| Some("6".into())),
+    changeable(
+        "brokerPermission",
+        |shard| Some(shard.settings.broker_perm.to_string()),
+        |shard, text| {
+            let perm = Some(read::<u32>(text, PERM)?).filter(|perm| [2, 4, 6].contains(perm));
+            shard.settings.broker_perm = perm.ok_or(PERM)?;
+            Ok(())
+        },
+    ),
     fixed("flushDiskType", |shard| {
         let is_async = shard.store.options().flush == FlushMode::Async;
         Some(if is_async { "ASYNC_FLUSH" } else { "SYNC_FLUSH" }.into())
@@ -57,8 +69,13 @@ const SETTINGS: &[Setting] = &[
     fixed("maxMessageSize", |_| Some(ringmq_proto::limits::BODY_SIZE_BYTES_MAX.to_string())),
     fixed("longPollingEnable", |_| Some("true".into())),
     fixed("timerWheelEnable", |_| Some("true".into())),
+    fixed("traceOn", |_| Some("true".into())),
+    fixed("msgTraceTopicName", |_| Some(TRACE_TOPIC.into())),
+    fixed("slaveReadEnable", |_| Some("false".into())),
+    fixed("filterServerNums", |_| Some("0".into())),
+    fixed("regionId", |_| Some(super::super::send::REGION.into())),
     fixed("traceTopicEnable", |shard| {
-        Some(shard.settings.system_topics.iter().any(|topic| topic.name == "RMQ_SYS_TRACE_TOPIC").to_string())
+        Some(shard.settings.system_topics.iter().any(|topic| topic.name == TRACE_TOPIC).to_string())
     }),
     changeable(
         "autoCreateTopicEnable",
@@ -133,7 +150,16 @@ const SETTINGS: &[Setting] = &[
     ),
     changeable(
         "fileReservedTime",
-        |shard| shard.store.options().retention.age_ms.map(|age_ms| (age_ms / MS_OF_HOUR).to_string()),
+        |shard| {
+            // RocketMQ knows no retention by size alone: that is "never" in hours.
+            let hours = shard
+                .store
+                .options()
+                .retention
+                .age_ms
+                .map_or(i32::MAX.unsigned_abs().into(), |age_ms| age_ms / MS_OF_HOUR);
+            Some(hours.to_string())
+        },
         |shard, text| {
             let hours =
                 Some(read::<u64>(text, NUMBER)?).filter(|hours| *hours > 0).ok_or("a number of hours, 1 or more")?;
@@ -145,6 +171,7 @@ const SETTINGS: &[Setting] = &[
 
 const BOOL: Wrong = "true or false";
 const NUMBER: Wrong = "a whole number";
+const PERM: Wrong = "2 (write), 4 (read) or 6 (both)";
 
 fn read<T: FromStr>(text: &str, wanted: Wrong) -> Result<T, Wrong> {
     text.parse().map_err(|_| wanted)
@@ -166,7 +193,12 @@ impl Shard {
     }
 
     /// All that is named is changed, or nothing.
-    pub(super) fn update_broker_config(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
+    pub(super) fn update_broker_config(
+        &mut self,
+        connection: &mut Connection,
+        call: &Call<'_>,
+        fx: &mut Effects,
+    ) -> Handled {
         let wanted = decode_properties(call.body())?;
         if wanted.is_empty() {
             return Err(NOTHING_NAMED.into());
@@ -186,6 +218,9 @@ impl Shard {
             }
         }
         self.settings_changed += 1;
+        if self.settings.broker_perm != before.0.broker_perm {
+            fx.control.push(ControlOutput::Permission(self.settings.broker_perm));
+        }
         self.respond(connection, call.token, &Response::Done);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use super::super::super::Shard;
 use super::super::super::connection::Connection;
 use super::super::super::io::TopicShape;
-use super::super::super::names::is_system_topic;
+use super::super::super::names::{check_topic, is_system_topic};
 use super::super::super::request::Rejection;
 use super::super::super::topics::TopicWish;
 use super::super::offsets::no_topic;
@@ -43,7 +43,10 @@ impl Shard {
         let mut attributes = self.attributes_of(request.topic);
         for change in AttributeChanges(request.attributes.unwrap_or_default()).iter() {
             match change {
-                Ok((name, Some(value))) => attributes.set(name, value)?,
+                Ok((name, Some(value))) => {
+                    check_attribute(name, value)?;
+                    attributes.set(name, value)?;
+                }
                 Ok((name, None)) => {
                     attributes.remove(name);
                 }
@@ -106,6 +109,9 @@ impl Shard {
     /// Removing what is not there is done, as RocketMQ sees it.
     pub(super) fn remove_topic(&mut self, now: &Now, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = TopicName::decode(&call.header.ext)?;
+        if request.topic.is_empty() || is_system_topic(request.topic) {
+            check_topic(request.topic)?;
+        }
         if self.store.state().topic(request.topic).is_none() {
             self.answer_with(connection, call.token, ExtFields::new(), &[]);
         } else {
@@ -148,4 +154,28 @@ fn count(number: i32) -> Result<u32, Rejection> {
     u32::try_from(number).map_err(|_| {
         Rejection::because(Code::INVALID_PARAMETER, format!("{number} is negative: give a number of 0 or more"))
     })
+}
+
+/// What an attribute's value may be; none: a whole number.
+const ATTRIBUTES: [(&str, &[&str]); 4] = [
+    ("message.type", &["UNSPECIFIED", "NORMAL", "FIFO", "DELAY", "TRANSACTION", "MIXED"]),
+    ("cleanup.policy", &["DELETE", "COMPACTION"]),
+    ("queue.type", &["SimpleCQ", "BatchCQ"]),
+    ("reserve.time", &[]),
+];
+
+/// RocketMQ's attributes of topics, in its words. A topic that is to keep the newest message of each key is refused: a broker
+/// that took it for any other would drop what must stay.
+fn check_attribute(name: &str, value: &str) -> Result<(), Rejection> {
+    let remark = match ATTRIBUTES.iter().find(|(known, _)| *known == name) {
+        None => format!("unsupported key: {}", name.escape_default()),
+        Some((_, [])) if value.parse::<i64>().is_ok() => return Ok(()),
+        Some((_, [])) => format!("{} is not a whole number", value.escape_default()),
+        Some(("cleanup.policy", _)) if value == "COMPACTION" => {
+            "cleanup.policy=COMPACTION is not supported by this broker: it deletes by age and size only".to_owned()
+        }
+        Some((_, values)) if values.contains(&value) => return Ok(()),
+        Some((_, values)) => format!("value is not in set: [{}]", values.join(", ")),
+    };
+    Err(Rejection::because(Code::SYSTEM_ERROR, remark))
 }
