@@ -201,8 +201,14 @@ impl Shard {
             return self.defer_send(now, connection, &item, (when, mode), token);
         }
         let draft = &mut self.drafts[mode as usize];
-        let mut appender =
-            Appender { store: &mut self.store, scratch: &mut self.scratch, draft, now: *now, peer: connection.peer };
+        let mut appender = Appender {
+            store: &mut self.store,
+            scratch: &mut self.scratch,
+            draft,
+            now: *now,
+            peer: connection.peer,
+            needed_perm: PERM_WRITE,
+        };
         let mut items = send.items();
         let held = connection.held.of(mode);
         if send.len() == 1 {

@@ -100,6 +100,8 @@ pub(super) struct Appender<'s> {
     pub(super) draft: &'s mut Draft,
     pub(super) now: Now,
     pub(super) peer: Host,
+    /// Permission bits that a queue must have.
+    pub(super) needed_perm: u8,
 }
 
 impl Appender<'_> {
@@ -243,7 +245,7 @@ impl Appender<'_> {
         };
         match self.store.queue(id) {
             None => Err(NO_QUEUE),
-            Some(queue) if queue.perm & PERM_WRITE == 0 => Err(NOT_WRITABLE),
+            Some(queue) if queue.perm & self.needed_perm != self.needed_perm => Err(NOT_WRITABLE),
             Some(_) => Ok(id),
         }
     }

@@ -7,7 +7,7 @@ use super::super::Shard;
 use super::super::connection::Connection;
 use super::super::io::Effects;
 use super::super::names::is_closed_to_sends;
-use super::super::request::{Dialect, NOT_WRITABLE, Rejection, STOPPING, Token};
+use super::super::request::{Dialect, Rejection, STOPPING, Token};
 use super::super::retry::{DEAD_LETTER_QUEUE_COUNT, RETRY_PREFIX, dead_letter_topic};
 use super::super::send::{Appender, Item, SYS_FLAG_ILLEGAL};
 use super::super::topics::queue_count;
@@ -28,9 +28,6 @@ use ringmq_proto::remoting::direct::Head;
 use ringmq_proto::remoting::request_code as code;
 use ringmq_proto::remoting::send::{REGION_DEFAULT, SendHeader, SendResponse, encode_send_response};
 use ringmq_proto::remoting::{Frame, FrameError};
-
-/// RocketMQ's permission to write.
-const PERM_WRITE: u32 = 2;
 
 /// RocketMQ's permission of a template: topics may be created like it.
 const PERM_INHERIT: u32 = 1;
@@ -180,9 +177,8 @@ impl Shard {
             let version = self.start_creation(now, send.topic, queue_count)?;
             return Err(Stop::Topic(send.topic.into(), version));
         };
-        if topic.record.perm & PERM_WRITE == 0 {
-            return Err(NOT_WRITABLE.into());
-        }
+        // A topic's permission is the name server's to tell, as in RocketMQ: producers that have read the route before go on
+        // here until they read it again, so that taking the write permission away drains a topic without one failed send.
         let (queue_count, write_count) = (queue_count(topic), topic.record.write_queue_count);
         let number = u32::try_from(send.queue_id).unwrap_or_else(|_| self.changes.choose_queue(write_count));
         match topic.queues.get(number as usize) {
@@ -292,8 +288,14 @@ impl Shard {
             }
         }
         let draft = &mut self.drafts[mode as usize];
-        let mut appender =
-            Appender { store: &mut self.store, scratch: &mut self.scratch, draft, now: *now, peer: connection.peer };
+        let mut appender = Appender {
+            store: &mut self.store,
+            scratch: &mut self.scratch,
+            draft,
+            now: *now,
+            peer: connection.peer,
+            needed_perm: 0,
+        };
         let mut records = Vec::new();
         let count = appender.many(items.iter().copied(), |stored| records.push(stored))?;
         self.metrics.messages_appended += u64::from(count);

@@ -367,3 +367,23 @@ fn where_groups_are_made_by_hand_an_unknown_one_gets_nothing() {
     assert_eq!(refused.code(), Code::SUBSCRIPTION_GROUP_NOT_EXIST);
     assert_eq!(refused.header.remark.as_deref(), Some("subscription group [g] does not exist"));
 }
+
+#[test]
+fn topic_that_is_being_drained_takes_what_still_comes() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "1", "1");
+    let ext = [
+        ("topic", "t"),
+        ("defaultTopic", "TBW102"),
+        ("readQueueNums", "1"),
+        ("writeQueueNums", "1"),
+        ("perm", "4"),
+        ("topicFilterType", "SINGLE_TAG"),
+    ];
+    world.give(admin, &request(code::UPDATE_AND_CREATE_TOPIC, 1, &ext, b""));
+    world.settle();
+    assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
+    world.give(admin, &send(2, "t", "", b"x"));
+    world.settle();
+    assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS, "the producer has not read the new route yet");
+}

@@ -57,6 +57,9 @@ fn progress_has_no_topic_without_offsets_and_none_that_running_consumers_do_not_
     world.settle();
     answers(&mut world, consumer);
     assert_eq!(progress_queues(&mut world, admin, "g"), 0, "as of a group that broadcasts");
+    world.give(admin, &request(code::GET_CONSUME_STATS, 7, &[("consumerGroup", "g"), ("topic", "t")], b""));
+    let asked_for = ConsumeStats::decode(&answer(&mut world, admin).body).expect("stats");
+    assert_eq!(asked_for.offset_table.0.len(), 2);
     let commit = |topic| [("consumerGroup", "g"), ("topic", topic), ("queueId", "0"), ("commitOffset", "0")];
     world.give(admin, &request(code::UPDATE_CONSUMER_OFFSET, 6, &commit("t"), b""));
     world.give(admin, &request(code::UPDATE_CONSUMER_OFFSET, 6, &commit("%RETRY%g"), b""));

@@ -48,19 +48,20 @@ impl Shard {
         self.store.queue(queue).map_or(0, |queue| signed(queue.visible_offset))
     }
 
-    /// Of every queue of every topic that the group has committed an offset of: not of one that its running consumers do not
-    /// read any more, and none of a group that keeps its offsets itself (broadcasting), since nobody knows how far it is.
+    /// Of every queue of the topics that are asked for, or else of those that the group has committed an offset of: none of a
+    /// group that keeps its offsets itself (broadcasting), since nobody knows how far it is. Not of what its running consumers
+    /// do not read any more.
     pub(super) fn group_progress(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let request = GetConsumeStats::decode(&call.header.ext)?;
         let group = request.consumer_group;
-        let only = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-        let listed = only(request.topic_list).or(only(request.topic));
-        let wanted: Option<Vec<&str>> = listed.as_deref().map(|list| list.split(';').collect());
+        let given = |text: Option<&'_ str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let topics: BTreeSet<String> = match given(request.topic_list).or(given(request.topic)) {
+            Some(list) => list.split(';').filter(|topic| self.may_read(group, topic)).map(str::to_owned).collect(),
+            None => self.topics_read_by(group),
+        };
         let mut stats = ConsumeStats::default();
-        for topic in self.topics_read_by(group) {
-            if wanted.as_ref().is_none_or(|wanted| wanted.contains(&topic.as_str())) {
-                self.group_in_topic(group, &topic, &mut stats)?;
-            }
+        for topic in topics {
+            self.group_in_topic(group, &topic, &mut stats)?;
         }
         self.answer_with(connection, call.token, ExtFields::new(), &stats.encode());
         Ok(())
@@ -68,8 +69,11 @@ impl Shard {
 
     fn topics_read_by(&self, group: &str) -> BTreeSet<String> {
         let committed = self.store.offsets_of_group(group).map(|found| found.topic.record.name.clone());
-        let online = self.clients.consumers_of(group);
-        committed.filter(|topic| online.is_none_or(|group| group.subscriptions.contains_key(topic.as_str()))).collect()
+        committed.filter(|topic| self.may_read(group, topic)).collect()
+    }
+
+    fn may_read(&self, group: &str, topic: &str) -> bool {
+        self.clients.consumers_of(group).is_none_or(|group| group.subscriptions.contains_key(topic))
     }
 
     /// Of every group.

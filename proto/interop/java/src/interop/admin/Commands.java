@@ -29,6 +29,12 @@ final class Commands {
         cases.put("mqadmin_topicRoute", () -> on.tool.expect(List.of("topicRoute", "-t", on.topic), "\"brokerName\":\\s*\"broker-a\"", "\"writeQueueNums\":\\s*2"));
         cases.put("mqadmin_topicStatus", () -> on.tool.expect(List.of("topicStatus", "-t", on.topic), "broker-a\\s+0\\s+0\\s+[1-9]", "broker-b\\s+1\\s+0\\s+[1-9]"));
         cases.put("mqadmin_statsAll", () -> on.tool.expect(List.of("statsAll", "-t", on.topic), quoted(on.topic) + "\\s+" + quoted(on.group)));
+        cases.put("mqadmin_statsAll_counts", () -> on.tool.expect(List.of("statsAll", "-t", on.topic), quoted(on.topic) + "\\s+" + quoted(on.group) + "\\s+\\d+\\s+[\\d.]+\\s+[\\d.]+\\s+[1-9]\\d*\\s+[1-9]"));
+        cases.put("mqadmin_brokerStatus_has_what_exporters_read", () -> on.tool.expect(List.of("brokerStatus", "-b", address), "putMessageDistributeTime\\s*: \\[<=0ms\\]:\\d+ ", "commitLogDirCapacity\\s*: Total : [\\d.]+ GiB, Free : [\\d.]+ GiB\\.", "commitLogDiskRatio\\s*: 0\\.\\d", "earliestMessageTimeStamp", "getMissTps"));
+        cases.put("mqadmin_producer", () -> on.tool.expect(List.of("producer", "-b", address), "producer group \\(" + quoted(on.producerGroup) + "\\) instance : clientId=.*stage-producer, ?remoteIP=/"));
+        for (String what : List.of("exportMetadata", "exportConfigs", "exportMetrics")) {
+            cases.put("mqadmin_" + what, () -> on.tool.expect(List.of(what, "-c", "DefaultCluster", "-f", System.getProperty("user.home") + "/export"), "success"));
+        }
         if (newer()) {
             cases.put("mqadmin_haStatus", () -> on.tool.expect(List.of("haStatus", "-b", address), "(?i)master"));
         }
@@ -87,6 +93,12 @@ final class Commands {
             String said = on.tool.run("updateBrokerConfig", "-b", address, "-k", "brokerConfigPath", "-v", "/tmp/elsewhere");
             interop.Check.that("expected a refusal, got " + said, !said.contains("success"));
         });
+        cases.put("mqadmin_updateBrokerConfig_drains_a_broker", () -> {
+            on.tool.expect(List.of("updateBrokerConfig", "-b", address, "-k", "brokerPermission", "-v", "4"), "success");
+            on.tool.expect(List.of("topicRoute", "-t", on.topic), "\"brokerName\":\\s*\"broker-b\",\\s*\"perm\":\\s*4");
+            on.tool.expect(List.of("updateBrokerConfig", "-b", address, "-k", "brokerPermission", "-v", "6"), "success");
+            on.tool.expect(List.of("topicRoute", "-t", on.topic), "\"perm\":\\s*6(?!.*\"perm\":\\s*4)");
+        });
         cases.put("mqadmin_updateKvConfig", () -> {
             on.tool.expect(List.of("updateKvConfig", "-s", "ours", "-k", "key", "-v", "value"), "success");
             on.tool.expect(List.of("deleteKvConfig", "-s", "ours", "-k", "key"), "success");
@@ -127,6 +139,7 @@ final class Commands {
             on.tool.expect(List.of("deleteSubGroup", "-c", "DefaultCluster", "-g", group), "delete subscription group \\[" + group + "\\].*success");
             interop.Check.that("the group is gone", !on.tool.run("getConsumerConfig", "-g", group).contains("retryMaxTimes"));
         });
+        cases.put("mqadmin_deleteSubGroup_that_is_not_there", () -> on.tool.expect(List.of("deleteSubGroup", "-b", address, "-g", "nobody-" + on.suffix), "delete subscription group .*success"));
         cases.put("mqadmin_cleanUnusedTopic", () -> on.tool.expect(List.of("cleanUnusedTopic", "-b", address), "success"));
         cases.put("mqadmin_cleanExpiredCQ", () -> on.tool.expect(List.of("cleanExpiredCQ", "-b", address), "success"));
     }
@@ -143,6 +156,7 @@ final class Commands {
             on.tool.expect(List.of("resetOffsetByTime", "-g", on.group, "-t", on.topic, "-s", past, "-f", "true"), "broker-a\\s+0\\s+0");
             interop.Check.await("the consumer gets all messages again", 35, () -> on.consumed.get() >= before + Stage.MESSAGES);
         });
+        cases.put("mqadmin_resetOffsetByTime_of_an_unknown_group", () -> on.tool.expect(List.of("resetOffsetByTime", "-g", "mistyped-" + on.suffix, "-t", on.topic, "-s", "0", "-f", "true"), "not exist"));
         cases.put("mqadmin_skipAccumulatedMessage", () -> on.tool.expect(List.of("skipAccumulatedMessage", "-g", on.group, "-t", on.topic, "-f", "true"), "broker-b\\s+1\\s+[1-9]"));
         cases.put("mqadmin_resetOffsetByTime_of_a_stopped_group", () -> {
             on.stopConsumer();
