@@ -55,12 +55,9 @@ impl Shard {
         let queue = self.readable_queue(request.topic, request.queue_id)?;
         let filter = self.filter_of_pull(&request)?;
         let offset = u64::try_from(request.queue_offset).unwrap_or(0);
-        let reset = match self.resets.is_empty() {
-            true => None,
-            false => self.resets.remove(&(Box::from(request.consumer_group), queue)),
-        };
+        let is_reset = !self.resets.is_empty() && self.resets.contains_key(&(Box::from(request.consumer_group), queue));
         if request.commits()
-            && reset.is_none()
+            && !is_reset
             && let Ok(commit) = u64::try_from(request.commit_offset)
         {
             self.check_commit(queue, request.consumer_group, QueueOffset::new(commit))?;
@@ -78,12 +75,6 @@ impl Shard {
             wait_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
             remoting: Some(Arc::new(view)),
         };
-        if let Some(offset) = reset {
-            let moved = Pull { offset, ..pull };
-            let nothing = OutputQueue::default();
-            self.answer_remoting_pull(connection, call.token, &moved, Code::PULL_OFFSET_MOVED, nothing);
-            return Ok(());
-        }
         self.pull(now, connection, call.token, pull, fx);
         Ok(())
     }
@@ -152,6 +143,13 @@ impl Shard {
         view: &RemotingView,
         fx: &mut Effects,
     ) -> Attempt {
+        if !self.resets.is_empty()
+            && let Some(offset) = self.resets.remove(&(view.group.clone(), pull.queue))
+        {
+            pull.offset = offset;
+            self.answer_remoting_pull(connection, token, pull, Code::PULL_OFFSET_MOVED, OutputQueue::default());
+            return Attempt::Answered;
+        }
         let mut record = std::mem::take(&mut self.record);
         let mut sink = Messages {
             output: OutputQueue::default(),

@@ -387,3 +387,23 @@ fn topic_that_is_being_drained_takes_what_still_comes() {
     world.settle();
     assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS, "the producer has not read the new route yet");
 }
+
+#[test]
+fn held_pull_hears_of_a_reset_at_once() {
+    let (mut world, admin) = world();
+    make_topic(&mut world, admin, "1", "1");
+    world.give(admin, &send(1, "t", "", b"x"));
+    let consumer = world.open_connection();
+    world.give(consumer, &beat("c", "g"));
+    world.settle();
+    answers(&mut world, admin);
+    answers(&mut world, consumer);
+    world.give(consumer, &pull(2, "t", 1, "*", 15_000));
+    assert!(answers(&mut world, consumer).is_empty(), "there is nothing to get");
+    let reset = [("topic", "t"), ("group", "g"), ("timestamp", "0"), ("isForce", "true")];
+    world.give(admin, &request(code::INVOKE_BROKER_TO_RESET_OFFSET, 7, &reset, b""));
+    let moved = answer(&mut world, consumer);
+    assert_eq!((moved.code(), moved.ext("nextBeginOffset")), (Code::PULL_OFFSET_MOVED, "0"));
+    world.settle();
+    assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
+}

@@ -59,6 +59,7 @@ impl Shard {
             return self.tell_to_reset(connection, call, &request, resets, fx);
         }
         let mut body = ResetOffsetBody::default();
+        let moved: Vec<QueueId> = resets.iter().map(|(queue, ..)| *queue).collect();
         for (queue, number, offset) in resets {
             let appended = self.store.append_consume_offset(*now, request.group, queue, offset)?;
             self.coalesced.remove(&(Box::from(request.group), queue));
@@ -69,6 +70,8 @@ impl Shard {
         }
         let answer = Response::Remoting(ExtFields::new(), body.encode().into());
         self.respond_when_acknowledged(connection, call.token, &answer);
+        // A pull that is held hears of it now, not when its time is up.
+        self.wake_queues(&moved, fx);
         Ok(())
     }
 

@@ -73,6 +73,8 @@ const SETTINGS: &[Setting] = &[
     fixed("msgTraceTopicName", |_| Some(TRACE_TOPIC.into())),
     fixed("slaveReadEnable", |_| Some("false".into())),
     fixed("filterServerNums", |_| Some("0".into())),
+    // Of the client in RocketMQ's brokers; who may come with TLS is tls.server.mode's to say.
+    fixed("useTLS", |_| Some("false".into())),
     fixed("regionId", |_| Some(super::super::send::REGION.into())),
     fixed("traceTopicEnable", |shard| {
         Some(shard.settings.system_topics.iter().any(|topic| topic.name == TRACE_TOPIC).to_string())
