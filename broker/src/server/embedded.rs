@@ -251,6 +251,7 @@ fn shard_plan(
         topic_queue_count_default: config.topic_queue_count_default,
         sibling_count: shard_count - 1,
         awaits_registration: !config.namesrv.is_empty(),
+        told: tls_settings(config),
         features: config.features.clone(),
         system_topics: system_topics(config),
         hash_seed,
@@ -259,6 +260,13 @@ fn shard_plan(
     };
     let directory = config.shard_directory(index);
     Ok(ShardPlan { index, directory, listeners, store, alignment_bytes: config.alignment_bytes, settings, tls: None })
+}
+
+/// What administrators are told of TLS: what was chosen, but nothing of keys.
+fn tls_settings(config: &Config) -> Vec<(&'static str, String)> {
+    let is_told = |name: &&str| !name.contains(".key");
+    let names = ringmq_tls::settings::NAMES.into_iter().filter(is_told);
+    names.map(|name| (name, config.tls.show(name))).filter(|(_, value)| !value.is_empty()).collect()
 }
 
 /// Topics that messages of the broker's own features lie in. RocketMQ's names, so that its tools see them.

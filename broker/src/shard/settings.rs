@@ -65,6 +65,8 @@ pub struct Settings {
     pub awaits_registration: bool,
     /// What clients may ask for beside sending and pulling.
     pub features: Features,
+    /// What else administrators are told, by name: settings that are not a shard's, and mean nothing to it.
+    pub told: Vec<(&'static str, String)>,
     /// Topics that the broker needs itself: created at the start when they are not there.
     pub system_topics: Vec<SystemTopic>,
     /// Seeds the hash tables.
@@ -103,6 +105,7 @@ impl Default for Settings {
             sibling_count: 0,
             awaits_registration: false,
             features: Features::default(),
+            told: Vec::new(),
             system_topics: Vec::new(),
             hash_seed: 0,
             broker_perm: 6,

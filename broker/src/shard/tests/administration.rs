@@ -152,6 +152,17 @@ fn runtime_figures_have_the_names_that_tools_look_for() {
     assert!(text.contains("brokerName=broker-a\n") && text.contains("flushDiskType=SYNC_FLUSH\n"), "{text}");
 }
 
+#[test]
+fn settings_that_are_not_a_shards_are_told_and_cannot_be_changed() {
+    let told = vec![("tls.server.mode", "enforcing".to_owned())];
+    let mut world = World::new(Settings { told, ..Settings::default() });
+    let admin = world.open_connection();
+    assert!(config(&mut world, admin).contains("tls.server.mode=enforcing\n"));
+    world.give(admin, &request(code::UPDATE_BROKER_CONFIG, 1, &[], b"tls.server.mode=disabled\n"));
+    assert_eq!(answer(&mut world, admin).code(), Code::NO_PERMISSION);
+    assert!(config(&mut world, admin).contains("tls.server.mode=enforcing\n"));
+}
+
 fn config(world: &mut World, admin: ConnectionId) -> String {
     world.give(admin, &request(code::GET_BROKER_CONFIG, 2, &[], b""));
     String::from_utf8(answer(world, admin).body).expect("text")

@@ -187,7 +187,8 @@ fn set<T: FromStr>(setting: &mut T, text: &str, wanted: Wrong) -> Result<(), Wro
 impl Shard {
     pub(super) fn broker_config(&mut self, connection: &mut Connection, call: &Call<'_>) -> Handled {
         let told: Vec<_> = SETTINGS.iter().filter_map(|setting| Some((setting.name, (setting.tell)(self)?))).collect();
-        let body = encode_properties(told.iter().map(|(name, value)| (*name, value.as_str())));
+        let others = self.settings.told.iter().map(|(name, value)| (*name, value.as_str()));
+        let body = encode_properties(told.iter().map(|(name, value)| (*name, value.as_str())).chain(others));
         let version = DataVersion { counter: self.settings_changed.cast_signed(), ..DataVersion::default() };
         let version = String::from_utf8_lossy(&lenient::encode(&version)).into_owned();
         self.answer_with(connection, call.token, BrokerConfigReply { version: &version }.to_ext(), &body);
