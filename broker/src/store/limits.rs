@@ -29,8 +29,12 @@ pub const PENDING_HALF_COUNT_MAX: u64 = 200_000;
 /// longer. When reached: code 13.
 pub const PENDING_ROOM_BYTES: usize = 512;
 
-/// Bytes of pending messages that retention copies in one slice. When reached: the next slice waits for a commit.
-pub const PENDING_COPY_BYTES_MAX: u64 = 256 << 10;
+/// Bytes of pending messages that retention copies in one slice, which senders wait for, at least; or half as many as were
+/// sent since the last slice. When reached: the next slice waits for a commit.
+pub const PENDING_COPY_BYTES_MIN: u64 = 64 << 10;
+
+/// Bytes of pending messages that retention copies in one slice at most.
+pub const PENDING_COPY_BYTES_MAX: u64 = 1 << 20;
 
 /// Tombstones of deleted topics that a shard keeps. When reached: the oldest is forgotten (`store::state` says what that
 /// means).

@@ -12,7 +12,7 @@
 //! what lies below P.
 
 use super::Store;
-use super::limits::PENDING_COPY_BYTES_MAX;
+use super::limits::{PENDING_COPY_BYTES_MAX, PENDING_COPY_BYTES_MIN};
 use super::pending::{OwedNext, Paid, Pending};
 use super::state::records::StateRecord;
 use super::state::snapshot::Cursor;
@@ -42,7 +42,7 @@ pub(super) struct Paying {
     cursor: Cursor,
     /// Behind the cursor: the last delayed or timed message of the batch that is paid.
     later_to: LogPosition,
-    /// The next slice waits until the log is written up to here.
+    /// Behind the last slice. The next one waits until the log is written up to here.
     slice_end: LogPosition,
     /// The last slice found no room, or something that is not yet applied: the next one is not to be hurried.
     stalled: bool,
@@ -50,6 +50,8 @@ pub(super) struct Paying {
 
 /// What one slice has done.
 struct Slice {
+    /// Pending messages that it may copy.
+    bytes_max: u64,
     /// Behind its last record.
     end: LogPosition,
     copied_bytes: u64,
@@ -65,9 +67,8 @@ impl Store {
         }
         if let Some(target) = self.retention_target(now) {
             let cursor = if mutant::active(Mutant::RetentionDropsOwed) { Cursor::Done } else { Cursor::start() };
-            let start = LogPosition::ZERO;
-            self.retention =
-                RetentionRun::Paying(Paying { target, cursor, later_to: start, slice_end: start, stalled: false });
+            let (later_to, slice_end) = (LogPosition::ZERO, self.positions.written());
+            self.retention = RetentionRun::Paying(Paying { target, cursor, later_to, slice_end, stalled: false });
         }
     }
 
@@ -128,11 +129,14 @@ impl Store {
         self.retention_is_ready() && !stalled && !self.cache.is_busy()
     }
 
-    fn pay(&mut self, now: Now, Paying { target, mut cursor, mut later_to, .. }: Paying) -> RetentionRun {
+    fn pay(&mut self, now: Now, Paying { target, mut cursor, mut later_to, slice_end, .. }: Paying) -> RetentionRun {
+        // The log must not outgrow its limit while this goes on, however fast it grows.
+        let grown_bytes = self.positions.appended().since(slice_end);
+        let bytes_max = (grown_bytes / 2).clamp(PENDING_COPY_BYTES_MIN, PENDING_COPY_BYTES_MAX);
         let before = cursor.clone();
         let mut owed = Vec::new();
         self.state.walk(&mut cursor, WALK_STEPS, target, |position, record| owed.push((position, record)));
-        let mut slice = Slice { end: LogPosition::ZERO, copied_bytes: 0, paid_to: None };
+        let mut slice = Slice { bytes_max, end: slice_end, copied_bytes: 0, paid_to: None };
         let mut stalled = false;
         for (position, mut record) in owed {
             if let StateRecord::Floor { queue, next_offset } = &mut record
@@ -147,7 +151,7 @@ impl Store {
             };
             if !paid {
                 // Small state of this slice is paid again later, which does no harm.
-                stalled = slice.copied_bytes < PENDING_COPY_BYTES_MAX;
+                stalled = slice.copied_bytes < bytes_max;
                 cursor = slice.paid_to.map_or(before, Cursor::Pending);
                 return RetentionRun::Paying(Paying { target, cursor, later_to, slice_end: slice.end, stalled });
             }
@@ -159,7 +163,7 @@ impl Store {
                 Err(_) => stalled = true,
             }
         } else if cursor == Cursor::Done {
-            stalled = slice.copied_bytes < PENDING_COPY_BYTES_MAX;
+            stalled = slice.copied_bytes < bytes_max;
         }
         RetentionRun::Paying(Paying { target, cursor, later_to, slice_end: slice.end, stalled })
     }
@@ -185,7 +189,7 @@ impl Store {
 
     /// Pays for a pending message; false when the slice ends before it.
     fn pay_slice(&mut self, now: Now, entry: &Pending, target: LogPosition, slice: &mut Slice) -> bool {
-        if slice.copied_bytes >= PENDING_COPY_BYTES_MAX {
+        if slice.copied_bytes >= slice.bytes_max {
             return false;
         }
         match self.pay_pending(now, entry, target) {

@@ -77,8 +77,9 @@ impl Default for DueLimits {
     }
 }
 
-/// How many times the words of one flush may be in memory before delayed sends are refused.
-pub const BEHIND_FACTOR: usize = 4;
+/// How many times the words of one flush may be in memory, those that are being written included, before delayed sends are
+/// refused.
+pub const BEHIND_FACTOR: usize = 3;
 
 /// Words about messages, in memory.
 type Table = BTreeMap<DueKey, Said>;
@@ -220,7 +221,8 @@ impl DueIndex {
 
     /// More is said than the disk takes: delayed sends should be refused.
     pub(in crate::store) fn is_behind(&self) -> bool {
-        self.recent.len() >= BEHIND_FACTOR * self.limits.recent_entry_count_max
+        let frozen = self.frozen().map_or(0, Table::len);
+        self.recent.len() + frozen >= BEHIND_FACTOR * self.limits.recent_entry_count_max
     }
 
     /// Bytes of memory in all, without the block cache; those of tables as they are when they are half full.
