@@ -83,6 +83,8 @@ pub enum Mutant {
     HalfCommittedTwice,
     /// A snapshot does not say what is pending.
     SnapshotForgetsPending,
+    /// A half message that an old snapshot still places below the trim is taken for pending.
+    TrimmedHalfPending,
     /// A run of the index by due time leaves out which messages are settled.
     SettledComesBack,
     /// The end of a transaction is answered before it is durable.
@@ -136,6 +138,7 @@ impl Mutant {
         Self::TimerDeliveredEarly,
         Self::HalfCommittedTwice,
         Self::SnapshotForgetsPending,
+        Self::TrimmedHalfPending,
         Self::SettledComesBack,
         Self::EndAnsweredEarly,
         Self::GivenUpHalfDelivered,
