@@ -418,3 +418,26 @@ fn held_pull_hears_of_a_reset_at_once() {
     world.settle();
     assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
 }
+
+#[test]
+fn order_flag_of_a_topic_is_kept_and_told() {
+    let (mut world, admin) = world();
+    for order in ["true", "false"] {
+        let ext = [
+            ("topic", "t"),
+            ("defaultTopic", "TBW102"),
+            ("readQueueNums", "1"),
+            ("writeQueueNums", "1"),
+            ("perm", "6"),
+            ("topicFilterType", "SINGLE_TAG"),
+            ("order", order),
+        ];
+        world.give(admin, &request(code::UPDATE_AND_CREATE_TOPIC, 1, &ext, b""));
+        world.settle();
+        assert_eq!(answer(&mut world, admin).code(), Code::SUCCESS);
+        world.give(admin, &request(code::GET_ALL_TOPIC_CONFIG, 2, &[], b""));
+        let table = TopicConfigTable::decode(&answer(&mut world, admin).body).expect("a table");
+        let topic = &table.topic_config_table["t"];
+        assert_eq!((topic.order, topic.attributes.len()), (order == "true", 0));
+    }
+}

@@ -22,12 +22,24 @@ use ringmq_proto::remoting::{ExtFields, ExtHeader};
 const SINGLE_TAG: &str = "SINGLE_TAG";
 const MULTI_TAG: &str = "MULTI_TAG";
 
+/// The attribute that keeps RocketMQ's order flag: that clients send in order, on all shards. RocketMQ has none of this name.
+const ORDER: &str = "order";
+
+fn set_order(attributes: &mut Attributes, order: bool) -> Result<(), Rejection> {
+    match order {
+        true => attributes.set(ORDER, "true")?,
+        false => drop(attributes.remove(ORDER)),
+    }
+    Ok(())
+}
+
 /// A topic as RocketMQ's bodies say it.
 fn config_of(record: &TopicRecord) -> TopicConfig {
+    let told = record.attributes.iter().filter(|(key, _)| *key != ORDER);
     let narrow = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
     TopicConfig {
-        attributes: record.attributes.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
-        order: record.ordered,
+        attributes: told.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        order: record.ordered || record.attributes.get(ORDER).is_some(),
         perm: narrow(record.perm),
         read_queue_nums: narrow(record.read_queue_count),
         topic_filter_type: if record.multi_tag { MULTI_TAG } else { SINGLE_TAG }.to_owned(),
@@ -56,6 +68,7 @@ impl Shard {
                 }
             }
         }
+        set_order(&mut attributes, request.order.unwrap_or(false))?;
         let wish = TopicWish {
             name: request.topic,
             shape: TopicShape {
@@ -82,6 +95,8 @@ impl Shard {
         let list = TopicConfigList::decode(call.body())?.topic_config_list;
         let mut wishes = Vec::with_capacity(list.len());
         for topic in &list {
+            let mut attributes = self.attributes_of(&topic.topic_name);
+            set_order(&mut attributes, topic.order)?;
             wishes.push(TopicWish {
                 name: &topic.topic_name,
                 shape: TopicShape {
@@ -90,7 +105,7 @@ impl Shard {
                     perm: count(topic.perm)?,
                     sys_flag: topic.topic_sys_flag.cast_unsigned(),
                     multi_tag: topic.topic_filter_type == MULTI_TAG,
-                    attributes: self.attributes_of(&topic.topic_name),
+                    attributes,
                 },
                 ordered: false,
             });
