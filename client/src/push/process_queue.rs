@@ -137,6 +137,59 @@ mod tests {
         assert_eq!((queue.count(), queue.size_bytes()), (1, 4));
     }
 
+    proptest::proptest! {
+        /// Each act is a kind and a number: pulls that overlap what was pulled, and calls that end in any order.
+        #[test]
+        fn concurrently_nothing_is_committed_beyond_the_first_that_is_not_consumed(
+            acts in proptest::collection::vec((0_u8..3, 0_u64..40), 1..60),
+        ) {
+            let (mut queue, mut open, mut end, mut committed) = (ProcessQueue::default(), Vec::new(), 0, 0);
+            for (kind, number) in acts {
+                if kind == 0 {
+                    // A pull goes on where the last one ended, or a little before.
+                    let from = (end.max(number) - number % 3).min(end);
+                    let added = queue.put(messages(from.max(committed)..end + number % 5));
+                    open.extend(added);
+                    end += number % 5;
+                } else if !open.is_empty() {
+                    let index = usize::try_from(number).expect("small") % open.len();
+                    let offset = queue.remove([&open.swap_remove(index)]);
+                    let first = open.iter().map(|message: &Message| message.queue_offset.get()).min();
+                    proptest::prop_assert_eq!(offset, Some(first.unwrap_or(end)));
+                    proptest::prop_assert!(offset.is_some_and(|offset| offset >= committed), "never backwards");
+                    committed = offset.unwrap_or(committed);
+                }
+                proptest::prop_assert_eq!((queue.count(), queue.size_bytes()), (open.len(), 4 * open.len()));
+            }
+        }
+
+        /// In order: what is given is what follows, and what is committed is what was given and not put back.
+        #[test]
+        fn in_order_each_message_is_given_in_its_place_until_it_is_consumed(
+            acts in proptest::collection::vec((0_u8..3, 1_u64..5), 1..60),
+        ) {
+            let (mut queue, mut end, mut next) = (ProcessQueue::default(), 0, 0);
+            for (kind, number) in acts {
+                if kind == 0 {
+                    queue.put(messages(end..end + number));
+                    end += number;
+                    continue;
+                }
+                let taken = queue.take(usize::try_from(number).expect("small"));
+                let given: Vec<u64> = taken.iter().map(|message| message.queue_offset.get()).collect();
+                proptest::prop_assert_eq!(&given, &(next..end.min(next + number)).collect::<Vec<_>>());
+                if kind == 1 {
+                    next += taken.len() as u64;
+                    proptest::prop_assert_eq!(queue.commit_taken(), (!taken.is_empty()).then_some(next));
+                } else {
+                    queue.put_back(taken);
+                }
+                let left = usize::try_from(end - next).expect("small");
+                proptest::prop_assert_eq!((queue.count(), queue.size_bytes()), (left, 4 * left));
+            }
+        }
+    }
+
     #[test]
     fn without_messages_there_is_nothing_to_commit() {
         let mut queue = ProcessQueue::default();

@@ -120,6 +120,48 @@ pub(crate) mod tests {
         }
     }
 
+    /// Brokers as `room@name`, each with so many queues, and members as `room-name`: some rooms have members alone, some
+    /// queues alone.
+    fn any_group() -> impl proptest::strategy::Strategy<Value = (Vec<MessageQueue>, Vec<String>)> {
+        use proptest::collection::{btree_map, btree_set};
+        use proptest::strategy::Strategy as _;
+        let brokers = btree_map("[a-d]@[a-z]{1,3}", 1_u32..9, 1..8);
+        let members = btree_set("[b-e]-[a-z0-9@#.]{1,8}", 1..12);
+        (brokers, members).prop_map(|(brokers, members)| {
+            let mut all: Vec<_> = brokers.iter().flat_map(|(broker, count)| queues(broker, *count)).collect();
+            all.sort();
+            (all, members.into_iter().collect())
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_the_brokers_and_members_are_each_queue_has_exactly_one_reader(
+            (queues, members) in any_group(),
+            nodes in 0_usize..20,
+        ) {
+            let room = |name: &str| name[..1].to_owned();
+            let nearby = |inner| Strategy::MachineRoomNearby { inner: Box::new(inner), rooms: Rooms::new(room, room) };
+            let all_rooms = ["a", "b", "c", "d"].map(str::to_owned).into();
+            let strategies = [
+                Strategy::Average,
+                Strategy::AverageByCircle,
+                Strategy::MachineRoom(all_rooms),
+                Strategy::ConsistentHash(nodes),
+                nearby(Strategy::Average),
+                nearby(Strategy::AverageByCircle),
+                nearby(Strategy::ConsistentHash(nodes)),
+                nearby(nearby(Strategy::Average)),
+            ];
+            for strategy in strategies {
+                let share = |member: &String| strategy.allocate(member, &queues, &members);
+                let mut all: Vec<_> = members.iter().flat_map(share).collect();
+                all.sort();
+                proptest::prop_assert_eq!(&all, &queues, "{}", strategy.name());
+            }
+        }
+    }
+
     #[test]
     fn who_is_no_member_gets_nothing_but_by_hand() {
         let queues = queues("b", 4);
