@@ -46,6 +46,23 @@ fn it_says_where_it_listens_and_stops_cleanly() {
 }
 
 #[test]
+fn a_log_that_takes_nothing_does_not_end_it() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut child = program().args(["--listen", "127.0.0.1:0"]).stderr(full).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.strip_prefix("ready namesrv ").unwrap().trim_end().to_owned();
+    // A frame that breaks the protocol is worth a line, and so is the end.
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.write_all(&[0xff; 8]).unwrap();
+        assert!(!matches!(stream.read(&mut [0; 8]), Ok(1..)));
+    }
+    signal(&child, Signal::TERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn unusable_arguments_end_with_2() {
     for arguments in [&["--listen", "nonsense"][..], &["--listen", "127.0.0.1"], &["--unknown"], &["stray"]] {
         let output = program().args(arguments).output().unwrap();
