@@ -258,7 +258,7 @@ async fn enqueueing_is_bounded_and_sending_waits_for_room() {
         pending.await.expect("stored");
     }
     // What is larger than all the room is sent alone.
-    producer.send(message(&"y".repeat(5000))).await.expect("stored");
+    producer.send(message(&"y".repeat(4000))).await.expect("stored");
 }
 
 #[tokio::test]

@@ -74,7 +74,10 @@ impl World {
     fn producer(&self, tls: Option<ClientTls>, dialect: Dialect) -> Producer {
         let name_servers = self.names.addr.to_string();
         let send_timeout = Duration::from_secs(10);
-        let config = ProducerConfig { name_servers, tls, dialect, send_timeout, ..ProducerConfig::default() };
+        // What is long is to be long on its way, too.
+        let compression = None;
+        let config =
+            ProducerConfig { name_servers, tls, dialect, send_timeout, compression, ..ProducerConfig::default() };
         Producer::start(config).expect("usable")
     }
 }
