@@ -30,6 +30,7 @@ pub mod raw;
 pub mod read;
 pub mod recovery;
 pub mod retention;
+mod runs;
 pub mod segments;
 pub mod snapshot;
 pub mod state;

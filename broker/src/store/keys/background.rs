@@ -10,7 +10,7 @@ use super::merge::{Merge, MergeError, choose};
 use super::run::Run;
 use super::table::{Table, Walk};
 use super::writer::{Plan, Writer};
-use crate::disk::{Completion, DiskDone, DiskError, DiskOp, DiskOpKind, FileName, OpId};
+use crate::disk::{Completion, DiskError, DiskOp, OpId};
 use ringmq_proto::ids::{Epoch, LogPosition};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -43,49 +43,6 @@ struct Writing {
 impl Flush {
     pub(super) fn new(table: Table, (start, end): (LogPosition, LogPosition), epoch: Epoch, is_rescan: bool) -> Self {
         Self { table, start, end, epoch, is_rescan, writing: None }
-    }
-}
-
-/// Files that nothing names any more, and operations of what was abandoned: removals wait for them.
-#[derive(Default)]
-pub(super) struct Garbage {
-    waiting: VecDeque<FileName>,
-    removing: Option<(OpId, FileName)>,
-    /// Could not be removed; tried again after [`KeyIndex::retry`].
-    stuck: Vec<FileName>,
-    orphans: Vec<OpId>,
-}
-
-impl Garbage {
-    pub(super) fn push(&mut self, file: FileName, in_flight: Vec<OpId>) {
-        self.orphans.extend(in_flight);
-        self.waiting.push_back(file);
-    }
-
-    fn drive(&mut self, next_id: &mut impl FnMut() -> OpId, ops_free: &mut usize, out: &mut Vec<DiskOp>) {
-        if *ops_free == 0 || self.removing.is_some() || !self.orphans.is_empty() {
-            return;
-        }
-        let Some(file) = self.waiting.pop_front() else { return };
-        let id = next_id();
-        self.removing = Some((id, file));
-        out.push(DiskOp { id, kind: DiskOpKind::Remove { file } });
-        *ops_free -= 1;
-    }
-
-    /// Takes the completion of one of its operations.
-    fn on_disk(&mut self, completion: &mut Completion) -> Option<Result<(), DiskError>> {
-        if let Some(index) = self.orphans.iter().position(|id| *id == completion.id) {
-            self.orphans.swap_remove(index);
-            completion.result = Ok(DiskDone::Done);
-            return Some(Ok(()));
-        }
-        let (_, file) = self.removing.take_if(|(id, _)| *id == completion.id)?;
-        let result = completion.result.as_ref().map(|_| ()).map_err(Clone::clone);
-        if result.is_err() {
-            self.stuck.push(file);
-        }
-        Some(result)
     }
 }
 
@@ -167,7 +124,7 @@ impl KeyIndex {
     /// Lets what failed be tried again. For the store's tick: about once a second.
     pub fn retry(&mut self) {
         self.suspended = false;
-        self.garbage.waiting.extend(self.garbage.stuck.drain(..));
+        self.garbage.retry();
     }
 
     /// The last failure of a background operation, once.
@@ -178,12 +135,7 @@ impl KeyIndex {
     /// Whether nothing is going on in the background, and nothing will before something is added, asked or retried.
     pub fn is_idle(&self) -> bool {
         let stuck = self.suspended && self.flush.as_ref().is_none_or(|flush| flush.writing.is_none());
-        (self.flush.is_none() || stuck)
-            && self.merges.is_empty()
-            && self.rescan.is_none()
-            && self.garbage.waiting.is_empty()
-            && self.garbage.removing.is_none()
-            && self.garbage.orphans.is_empty()
+        (self.flush.is_none() || stuck) && self.merges.is_empty() && self.rescan.is_none() && self.garbage.is_idle()
     }
 
     fn fail(&mut self, error: DiskError) {
@@ -205,7 +157,7 @@ impl KeyIndex {
             if let Some(index) = self.merges.iter().position(|merge| merge.inputs().any(|input| input == number)) {
                 self.abandon_merge(index);
             }
-            self.garbage.push(run.header.file(), Vec::new());
+            self.garbage.push(run.header.file());
         }
     }
 
@@ -274,7 +226,8 @@ impl KeyIndex {
     fn abandon_flush(&mut self, error: DiskError) {
         let writing = self.flush.as_mut().and_then(|flush| flush.writing.take());
         if let Some(Writing { writer, .. }) = writing {
-            self.garbage.push(writer.file(), writer.in_flight());
+            self.garbage.orphan(writer.in_flight());
+            self.garbage.push(writer.file());
         }
         self.fail(error);
     }
@@ -295,14 +248,15 @@ impl KeyIndex {
             .partition::<Vec<_>, _>(|run| replaced.contains(&run.header.number));
         self.runs = kept;
         for run in gone {
-            self.garbage.push(run.header.file(), Vec::new());
+            self.garbage.push(run.header.file());
         }
         self.install(merge.writer.into_run());
     }
 
     fn abandon_merge(&mut self, index: usize) {
         let merge = self.merges.remove(index);
-        self.garbage.push(merge.writer.file(), merge.in_flight());
+        self.garbage.orphan(merge.in_flight());
+        self.garbage.push(merge.writer.file());
     }
 
     fn install(&mut self, run: Run) {

@@ -27,7 +27,8 @@ mod writer;
 
 use crate::disk::{BlockPool, DiskError};
 use crate::mutant::{self, Mutant};
-use background::{Flush, Garbage};
+use crate::store::runs::{FILE_BYTES_MAX, Garbage};
+use background::Flush;
 use entry::KeyEntry;
 use extract::entries_of;
 use hash::KeyHasher;
@@ -219,9 +220,9 @@ impl KeyIndex {
     /// Bytes of memory in all, without the block cache.
     pub fn memory_bytes(&self) -> usize {
         let fences: usize = self.runs.iter().map(|run| size_of::<Run>() + run.fences.capacity() * 4).sum();
-        let flush = self.flush.as_ref().map_or(0, |flush| flush.table.memory_bytes() + writer::WRITER_BYTES_MAX);
+        let flush = self.flush.as_ref().map_or(0, |flush| flush.table.memory_bytes() + FILE_BYTES_MAX);
         let rescan = self.rescan.as_ref().map_or(0, |rescan| rescan.table.memory_bytes());
-        let merging = self.merges.len() * (merge::MERGE_BYTES_MAX + writer::WRITER_BYTES_MAX);
+        let merging = self.merges.len() * (merge::MERGE_BYTES_MAX + FILE_BYTES_MAX);
         self.recent.memory_bytes() + fences + flush + rescan + merging
     }
 

@@ -6,8 +6,9 @@
 
 use super::run::{BLOCK_FENCE_COUNT, FENCE_SIZE_BYTES, HEADER_SIZE_BYTES, Run, RunHeader};
 use super::{EpochHolds, KeyIndex, KeyLimits};
-use crate::disk::{Block, Directory, Disk, DiskDone, DiskError, DiskOpKind, FileName};
-use crate::store::index::block::{self, BLOCK_SIZE_BYTES, Kind, Label};
+use crate::disk::{Directory, Disk, DiskError, FileName};
+use crate::store::index::block::{self, Kind, Label};
+use crate::store::runs::{read_block, read_items, remove_files};
 use ringmq_proto::ids::LogPosition;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -42,12 +43,7 @@ impl KeyIndex {
         }
         index.runs = kept;
         index.recent_start = index.runs.iter().map(|run| run.header.end).max().unwrap_or(LogPosition::ZERO);
-        for file in &leftovers {
-            disk.execute(DiskOpKind::Remove { file: *file })?;
-        }
-        if !leftovers.is_empty() {
-            disk.execute(DiskOpKind::SyncDir { directory: Directory::Index })?;
-        }
+        remove_files(disk, &leftovers)?;
         Ok(index)
     }
 
@@ -69,29 +65,17 @@ impl KeyIndex {
     }
 }
 
-fn read<D: Disk>(disk: &mut D, label: Label, item_size_bytes: usize) -> Option<Block> {
-    let (file, offset) = (FileName::KeyRun(label.number), label.block * BLOCK_SIZE_BYTES as u64);
-    let block = match disk.execute(DiskOpKind::Read { file, offset, length: BLOCK_SIZE_BYTES }) {
-        Ok(DiskDone::Read { block, length: BLOCK_SIZE_BYTES }) => block,
-        _ => return None,
-    };
-    block::check(&block, label, item_size_bytes).ok()?;
-    Some(block)
-}
-
 fn read_run<D: Disk>(disk: &mut D, log_id: u128, number: u64, size_bytes: u64) -> Option<Run> {
+    let file = FileName::KeyRun(number);
     let label = |block: u64, kind: Kind| Label { log_id, number, block, kind };
-    let header = read(disk, label(0, Kind::KeyHeader), HEADER_SIZE_BYTES)?;
+    let header = read_block(disk, file, label(0, Kind::KeyHeader), HEADER_SIZE_BYTES)?;
     let header = RunHeader::decode(number, block::item(&header, 0, HEADER_SIZE_BYTES));
     if size_bytes < header.size_bytes() {
         return None;
     }
-    let mut fences = Vec::new();
-    for fence_block in 0..header.entry_block_count().div_ceil(BLOCK_FENCE_COUNT) {
-        let bytes = read(disk, label(header.fence_start + fence_block, Kind::KeyFences), FENCE_SIZE_BYTES)?;
-        let items = 0..block::item_count(&bytes) as usize;
-        fences.extend(items.map(|index| block::u32_at(block::item(&bytes, index, FENCE_SIZE_BYTES), 0)));
-    }
+    let blocks = header.fence_start..header.fence_start + header.entry_block_count().div_ceil(BLOCK_FENCE_COUNT);
+    let decode = |fence: &[u8]| block::u32_at(fence, 0);
+    let fences = read_items(disk, file, label(0, Kind::KeyFences), blocks, FENCE_SIZE_BYTES, decode)?;
     let is_whole = fences.len() as u64 == header.entry_block_count();
     is_whole.then_some(Run { log_id, header, fences, damaged: Cell::new(false) })
 }

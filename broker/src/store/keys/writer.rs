@@ -1,31 +1,16 @@
 //! Writes one run: takes entries in the order of (hash, position) and ends with a durable file.
-//!
-//! 1. Create the file with room for the most that may come; wait.
-//! 2. Take entries; write entry blocks as they fill, at most [`WRITES_IN_FLIGHT_MAX`] at a time. After the last: fences.
-//! 3. Wait for all writes; sync the file.
-//! 4. Write the header and sync it; sync the directory. The run is durable.
-//!
-//! A crash before 4 leaves a file without a header: opening removes it. A crash inside 4 leaves the run or that.
+//! The file is `runs::RunFile`'s. After the last entry come the fences, and when all that is durable, the header.
 
 use super::entry::{KEY_ENTRY_SIZE_BYTES, KeyEntry};
 use super::run::{
     BLOCK_ENTRY_COUNT, BLOCK_FENCE_COUNT, ENTRY_BLOCK_START, FENCE_SIZE_BYTES, HEADER_SIZE_BYTES, Run, RunHeader,
     fence_of,
 };
-use crate::disk::{Block, BlockPool, Completion, Directory, DiskError, DiskOp, DiskOpKind, FileName, OpId};
-use crate::store::index::block::{BLOCK_SIZE_BYTES, Filling, Kind, Label};
+use crate::disk::{BlockPool, Completion, DiskError, DiskOp, FileName, OpId};
+use crate::store::index::block::{Filling, Kind, Label};
+use crate::store::runs::RunFile;
 use ringmq_proto::ids::{Epoch, LogPosition};
 use std::cell::Cell;
-use std::collections::VecDeque;
-
-/// Writes of one run in flight.
-const WRITES_IN_FLIGHT_MAX: usize = 2;
-
-/// Full blocks that wait for their write before no more entries are taken.
-const READY_BLOCKS_MAX: usize = 2;
-
-/// Bytes of blocks that one writer holds: the one that is filled, and those that wait or are written.
-pub(super) const WRITER_BYTES_MAX: usize = (1 + READY_BLOCKS_MAX + 1 + WRITES_IN_FLIGHT_MAX) * BLOCK_SIZE_BYTES;
 
 /// What is known of a run before its first entry.
 #[derive(Clone, Copy, Debug)]
@@ -42,20 +27,6 @@ pub(super) struct Plan {
     pub(super) last_time_ms: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Start,
-    Creating(OpId),
-    Filling,
-    Draining,
-    Syncing(OpId),
-    Synced,
-    WritingHeader(OpId),
-    HeaderWritten,
-    SyncingDirectory(OpId),
-    Done,
-}
-
 /// A run that is being written.
 pub(super) struct Writer {
     pool: BlockPool,
@@ -64,9 +35,7 @@ pub(super) struct Writer {
     entries: Filling,
     fences: Vec<u32>,
     last: (u64, LogPosition),
-    ready: VecDeque<(u64, Block)>,
-    writing: Vec<OpId>,
-    step: Step,
+    file: RunFile,
 }
 
 impl Writer {
@@ -91,9 +60,7 @@ impl Writer {
             entries: Filling::new(pool),
             fences: Vec::new(),
             last: (0, LogPosition::ZERO),
-            ready: VecDeque::new(),
-            writing: Vec::new(),
-            step: Step::Start,
+            file: RunFile::new(header.file(), header.size_bytes()),
         }
     }
 
@@ -103,12 +70,12 @@ impl Writer {
 
     /// Whether entries may be given now.
     pub(super) fn takes_entries(&self) -> bool {
-        self.step == Step::Filling && self.ready.len() < READY_BLOCKS_MAX
+        self.file.takes_blocks()
     }
 
     /// Whether the run is durable.
     pub(super) fn is_done(&self) -> bool {
-        self.step == Step::Done
+        self.file.is_done()
     }
 
     /// Takes an entry, which comes after the last one. Only while [`Writer::takes_entries`].
@@ -140,12 +107,11 @@ impl Writer {
         let number = ENTRY_BLOCK_START + self.fences.len() as u64 - 1;
         assert!(number < self.header.fence_start, "more entries than planned in key run {}", self.header.number);
         let full = std::mem::replace(&mut self.entries, Filling::new(&self.pool));
-        self.ready.push_back((number, full.seal(self.label(number, Kind::KeyEntries))));
+        self.file.push(number, full.seal(self.label(number, Kind::KeyEntries)));
     }
 
     /// Says that there are no more entries.
     pub(super) fn finish(&mut self) {
-        assert!(self.step == Step::Filling, "key run {} ends in {:?}", self.header.number, self.step);
         if self.entries.count() > 0 {
             self.seal_entries();
         }
@@ -155,83 +121,35 @@ impl Writer {
             for fence in fences {
                 filling.push(1, FENCE_SIZE_BYTES).copy_from_slice(&fence.to_le_bytes());
             }
-            self.ready.push_back((number, filling.seal(self.label(number, Kind::KeyFences))));
+            self.file.push(number, filling.seal(self.label(number, Kind::KeyFences)));
         }
-        self.step = Step::Draining;
+        self.file.finish();
     }
 
     /// Starts what can be started, with at most `ops_free` operations; takes as many off it.
     pub(super) fn drive(&mut self, next_id: &mut impl FnMut() -> OpId, ops_free: &mut usize, out: &mut Vec<DiskOp>) {
-        let file = self.file();
-        while *ops_free > 0 {
-            let id = next_id();
-            let kind = match self.step {
-                Step::Start => {
-                    self.step = Step::Creating(id);
-                    DiskOpKind::Create { file, size_bytes: self.header.size_bytes() }
-                }
-                Step::Filling | Step::Draining if self.writing.len() < WRITES_IN_FLIGHT_MAX => {
-                    if let Some((number, block)) = self.ready.pop_front() {
-                        self.writing.push(id);
-                        write(file, number, block, false)
-                    } else if self.step == Step::Draining && self.writing.is_empty() {
-                        self.step = Step::Syncing(id);
-                        DiskOpKind::Sync { file }
-                    } else {
-                        return;
-                    }
-                }
-                Step::Synced => {
-                    self.step = Step::WritingHeader(id);
-                    let mut filling = Filling::new(&self.pool);
-                    self.header.encode(filling.push(1, HEADER_SIZE_BYTES));
-                    write(file, 0, filling.seal(self.label(0, Kind::KeyHeader)), true)
-                }
-                Step::HeaderWritten => {
-                    self.step = Step::SyncingDirectory(id);
-                    DiskOpKind::SyncDir { directory: Directory::Index }
-                }
-                _ => return,
-            };
-            out.push(DiskOp { id, kind });
-            *ops_free -= 1;
-        }
+        let label = self.label(0, Kind::KeyHeader);
+        let Self { file, header, pool, .. } = self;
+        file.drive(next_id, ops_free, out, || {
+            let mut filling = Filling::new(pool);
+            header.encode(filling.push(1, HEADER_SIZE_BYTES));
+            filling.seal(label)
+        });
     }
 
     /// Takes the completion of one of its operations; nothing when it is not of this run.
     pub(super) fn on_disk(&mut self, completion: &Completion) -> Option<Result<(), DiskError>> {
-        let id = completion.id;
-        if let Some(index) = self.writing.iter().position(|writing| *writing == id) {
-            self.writing.swap_remove(index);
-        } else {
-            self.step = match self.step {
-                Step::Creating(op) if op == id => Step::Filling,
-                Step::Syncing(op) if op == id => Step::Synced,
-                Step::WritingHeader(op) if op == id => Step::HeaderWritten,
-                Step::SyncingDirectory(op) if op == id => Step::Done,
-                _ => return None,
-            };
-        }
-        Some(completion.result.as_ref().map(|_| ()).map_err(Clone::clone))
+        self.file.on_disk(completion)
     }
 
     /// Operations that are in flight: after a failure their completions are still to come.
     pub(super) fn in_flight(&self) -> Vec<OpId> {
-        let step = match self.step {
-            Step::Creating(id) | Step::Syncing(id) | Step::WritingHeader(id) | Step::SyncingDirectory(id) => Some(id),
-            _ => None,
-        };
-        self.writing.iter().copied().chain(step).collect()
+        self.file.in_flight()
     }
 
     /// The durable run.
     pub(super) fn into_run(self) -> Run {
-        assert!(self.is_done(), "key run {} is in {:?}", self.header.number, self.step);
+        assert!(self.is_done(), "{:?}", self.file);
         Run { log_id: self.log_id, header: self.header, fences: self.fences, damaged: Cell::new(false) }
     }
-}
-
-fn write(file: FileName, number: u64, block: Block, sync: bool) -> DiskOpKind {
-    let offset = number * BLOCK_SIZE_BYTES as u64;
-    DiskOpKind::Write { file, offset, block, start: 0, length: BLOCK_SIZE_BYTES, sync }
 }

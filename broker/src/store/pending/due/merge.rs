@@ -9,9 +9,10 @@
 
 use super::run::Run;
 use super::scan::{BLOCKS_HELD_MAX, Head, Scan};
-use super::writer::{Plan, WRITER_BYTES_MAX, Writer};
+use super::writer::{Plan, Writer};
 use super::{DueIndex, DueKey};
 use crate::store::index::block::BLOCK_SIZE_BYTES;
+use crate::store::runs::FILE_BYTES_MAX;
 use ringmq_proto::ids::LogPosition;
 use std::ops::Range;
 use std::rc::Rc;
@@ -64,7 +65,7 @@ impl Merge {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.inputs.len() * BLOCKS_HELD_MAX * BLOCK_SIZE_BYTES + WRITER_BYTES_MAX
+        self.inputs.len() * BLOCKS_HELD_MAX * BLOCK_SIZE_BYTES + FILE_BYTES_MAX
     }
 }
 

@@ -18,7 +18,6 @@
 mod background;
 mod entry;
 mod find;
-mod garbage;
 mod merge;
 mod near;
 mod open;
@@ -32,8 +31,8 @@ mod writer;
 use super::record::{Pending, Settled};
 use super::table::Aside;
 use crate::disk::{BlockPool, DiskError};
+use crate::store::runs::Garbage;
 use background::Flush;
-use garbage::Garbage;
 use merge::Merge;
 use owed::Owed;
 use rebuild::PutDown;

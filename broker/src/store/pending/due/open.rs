@@ -7,9 +7,10 @@
 
 use super::run::{BLOCK_FENCE_COUNT, FENCE_SIZE_BYTES, HEADER_SIZE_BYTES, Run, RunHeader};
 use super::{DueIndex, DueKey, DueLimits};
-use crate::disk::{Block, Directory, Disk, DiskDone, DiskError, DiskOpKind, FileName};
-use crate::store::index::block::{self, BLOCK_SIZE_BYTES, Kind, Label};
+use crate::disk::{Directory, Disk, DiskError, FileName};
+use crate::store::index::block::{self, Kind, Label};
 use crate::store::keys::EpochHolds;
+use crate::store::runs::{read_block, read_items, remove_files};
 use ringmq_proto::ids::LogPosition;
 use std::rc::Rc;
 
@@ -50,7 +51,7 @@ impl DueIndex {
         index.applied = index.runs_end;
         // Nothing is near before the log is replayed.
         index.horizon = DueKey::MIN;
-        remove(disk, &leftovers)?;
+        remove_files(disk, &leftovers)?;
         Ok(index)
     }
 
@@ -68,7 +69,7 @@ impl DueIndex {
     pub(in crate::store) fn discard<D: Disk>(&mut self, disk: &mut D) -> Result<(), DiskError> {
         let files: Vec<FileName> = self.runs.drain(..).map(|run| run.header.file()).collect();
         (self.runs_end, self.recent_start, self.totals) = Default::default();
-        remove(disk, &files)
+        remove_files(disk, &files)
     }
 
     /// The records up to `end`, where the log ends, were applied; what lies below `trim` is gone. False when runs tell of
@@ -88,41 +89,18 @@ impl DueIndex {
     }
 }
 
-fn remove<D: Disk>(disk: &mut D, files: &[FileName]) -> Result<(), DiskError> {
-    for file in files {
-        disk.execute(DiskOpKind::Remove { file: *file })?;
-    }
-    if !files.is_empty() {
-        disk.execute(DiskOpKind::SyncDir { directory: Directory::Index })?;
-    }
-    Ok(())
-}
-
-fn read<D: Disk>(disk: &mut D, label: Label, item_size_bytes: usize) -> Option<Block> {
-    let (file, offset) = (FileName::DueRun(label.number), label.block * BLOCK_SIZE_BYTES as u64);
-    let block = match disk.execute(DiskOpKind::Read { file, offset, length: BLOCK_SIZE_BYTES }) {
-        Ok(DiskDone::Read { block, length: BLOCK_SIZE_BYTES }) => block,
-        _ => return None,
-    };
-    block::check(&block, label, item_size_bytes).ok()?;
-    Some(block)
-}
-
 fn read_run<D: Disk>(disk: &mut D, log_id: u128, number: u64, size_bytes: u64) -> Option<Run> {
+    let file = FileName::DueRun(number);
     let label = |block: u64, kind: Kind| Label { log_id, number, block, kind };
-    let header = read(disk, label(0, Kind::DueHeader), HEADER_SIZE_BYTES)?;
+    let header = read_block(disk, file, label(0, Kind::DueHeader), HEADER_SIZE_BYTES)?;
     let header = RunHeader::decode(number, block::item(&header, 0, HEADER_SIZE_BYTES));
     if size_bytes < header.size_bytes() {
         return None;
     }
-    let mut fences = Vec::new();
-    for fence_block in 0..header.entry_block_count().div_ceil(BLOCK_FENCE_COUNT) {
-        let bytes = read(disk, label(header.fence_start + fence_block, Kind::DueFences), FENCE_SIZE_BYTES)?;
-        fences.extend((0..block::item_count(&bytes) as usize).map(|index| {
-            let fence = block::item(&bytes, index, FENCE_SIZE_BYTES);
-            DueKey { due_ms: block::u64_at(fence, 0), origin: LogPosition::new(block::u64_at(fence, 8)) }
-        }));
-    }
+    let blocks = header.fence_start..header.fence_start + header.entry_block_count().div_ceil(BLOCK_FENCE_COUNT);
+    let decode =
+        |fence: &[u8]| DueKey { due_ms: block::u64_at(fence, 0), origin: LogPosition::new(block::u64_at(fence, 8)) };
+    let fences = read_items(disk, file, label(0, Kind::DueFences), blocks, FENCE_SIZE_BYTES, decode)?;
     let is_whole = fences.len() as u64 == header.entry_block_count();
     is_whole.then_some(Run { log_id, header, fences })
 }

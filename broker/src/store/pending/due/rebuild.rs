@@ -16,8 +16,9 @@ use super::scan::{Head, Scan, ScanError};
 use super::totals::Totals;
 use super::writer::{Plan, Writer};
 use super::{DueIndex, DueKey};
-use crate::disk::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, DiskOpKind, OpId};
+use crate::disk::{Completion, Disk, DiskError, DiskErrorKind, DiskOp, OpId};
 use crate::store::pending::table::Aside;
+use crate::store::runs::remove_files;
 use ringmq_proto::ids::{Epoch, LogPosition};
 use std::rc::Rc;
 
@@ -229,7 +230,8 @@ fn execute<D: Disk>(
 }
 
 fn remove<D: Disk>(disk: &mut D, row: &[PutDown]) -> Result<(), DiskError> {
-    row.iter().try_for_each(|put_down| disk.execute(DiskOpKind::Remove { file: put_down.run.header.file() }).map(drop))
+    let files: Vec<_> = row.iter().map(|put_down| put_down.run.header.file()).collect();
+    remove_files(disk, &files)
 }
 
 #[cfg(test)]

@@ -1,30 +1,15 @@
 //! Writes one run: takes entries in the order of their keys and ends with a durable file.
-//!
-//! 1. Create the file with room for the most that may come; wait.
-//! 2. Take entries; write entry blocks as they fill, at most [`WRITES_IN_FLIGHT_MAX`] at a time. After the last: fences.
-//! 3. Wait for all writes; sync the file.
-//! 4. Write the header and sync it; sync the directory. The run is durable.
-//!
-//! A crash before 4 leaves a file without a header: opening removes it. A crash inside 4 leaves the run or that.
+//! The file is `runs::RunFile`'s. After the last entry come the fences, and when all that is durable, the header.
 
 use super::entry::{self, DUE_ENTRY_SIZE_BYTES, DueKey, Said};
 use super::run::{
     BLOCK_ENTRY_COUNT, BLOCK_FENCE_COUNT, ENTRY_BLOCK_START, FENCE_SIZE_BYTES, HEADER_SIZE_BYTES, Run, RunHeader,
 };
 use super::totals::Totals;
-use crate::disk::{Block, BlockPool, Completion, Directory, DiskError, DiskOp, DiskOpKind, FileName, OpId};
-use crate::store::index::block::{BLOCK_SIZE_BYTES, Filling, Kind, Label};
+use crate::disk::{BlockPool, Completion, DiskError, DiskOp, FileName, OpId};
+use crate::store::index::block::{Filling, Kind, Label};
+use crate::store::runs::RunFile;
 use ringmq_proto::ids::{Epoch, LogPosition};
-use std::collections::VecDeque;
-
-/// Writes of one run in flight.
-const WRITES_IN_FLIGHT_MAX: usize = 2;
-
-/// Full blocks that wait for their write before no more entries are taken.
-const READY_BLOCKS_MAX: usize = 2;
-
-/// Bytes of blocks that one writer holds: the one that is filled, and those that wait or are written.
-pub(super) const WRITER_BYTES_MAX: usize = (1 + READY_BLOCKS_MAX + 1 + WRITES_IN_FLIGHT_MAX) * BLOCK_SIZE_BYTES;
 
 /// What is known of a run before its first entry.
 #[derive(Clone, Copy, Debug)]
@@ -43,20 +28,6 @@ pub(super) struct Plan {
     pub(super) totals: Totals,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    Start,
-    Creating(OpId),
-    Filling,
-    Draining,
-    Syncing(OpId),
-    Synced,
-    WritingHeader(OpId),
-    HeaderWritten,
-    SyncingDirectory(OpId),
-    Done,
-}
-
 /// A run that is being written.
 pub(super) struct Writer {
     pool: BlockPool,
@@ -65,9 +36,7 @@ pub(super) struct Writer {
     entries: Filling,
     fences: Vec<DueKey>,
     last: Option<DueKey>,
-    ready: VecDeque<(u64, Block)>,
-    writing: Vec<OpId>,
-    step: Step,
+    file: RunFile,
 }
 
 impl Writer {
@@ -96,9 +65,7 @@ impl Writer {
             entries: Filling::new(pool),
             fences: Vec::new(),
             last: None,
-            ready: VecDeque::new(),
-            writing: Vec::new(),
-            step: Step::Start,
+            file: RunFile::new(header.file(), header.size_bytes()),
         }
     }
 
@@ -108,12 +75,12 @@ impl Writer {
 
     /// Whether entries may be given now.
     pub(super) fn takes_entries(&self) -> bool {
-        self.step == Step::Filling && self.ready.len() < READY_BLOCKS_MAX
+        self.file.takes_blocks()
     }
 
     /// Whether the run is durable.
     pub(super) fn is_done(&self) -> bool {
-        self.step == Step::Done
+        self.file.is_done()
     }
 
     /// Takes an entry, which comes after the last one. Only while [`Writer::takes_entries`].
@@ -142,7 +109,7 @@ impl Writer {
         let number = ENTRY_BLOCK_START + self.fences.len() as u64 - 1;
         assert!(number < self.header.fence_start, "more entries than planned in due run {}", self.header.number);
         let full = std::mem::replace(&mut self.entries, Filling::new(&self.pool));
-        self.ready.push_back((number, full.seal(self.label(number, Kind::DueEntries))));
+        self.file.push(number, full.seal(self.label(number, Kind::DueEntries)));
     }
 
     /// How much is pending in all was not known before the last entry.
@@ -152,7 +119,6 @@ impl Writer {
 
     /// Says that there are no more entries.
     pub(super) fn finish(&mut self) {
-        assert!(self.step == Step::Filling, "due run {} ends in {:?}", self.header.number, self.step);
         if self.entries.count() > 0 {
             self.seal_entries();
         }
@@ -164,84 +130,35 @@ impl Writer {
                 bytes[..8].copy_from_slice(&fence.due_ms.to_le_bytes());
                 bytes[8..].copy_from_slice(&fence.origin.get().to_le_bytes());
             }
-            self.ready.push_back((number, filling.seal(self.label(number, Kind::DueFences))));
+            self.file.push(number, filling.seal(self.label(number, Kind::DueFences)));
         }
-        self.step = Step::Draining;
+        self.file.finish();
     }
 
     /// Starts what can be started, with at most `ops_free` operations; takes as many off it.
     pub(super) fn drive(&mut self, next_id: &mut impl FnMut() -> OpId, ops_free: &mut usize, out: &mut Vec<DiskOp>) {
-        let file = self.file();
-        while *ops_free > 0 {
-            let kind = match self.step {
-                Step::Start => DiskOpKind::Create { file, size_bytes: self.header.size_bytes() },
-                Step::Filling | Step::Draining if self.writing.len() < WRITES_IN_FLIGHT_MAX => {
-                    if let Some((number, block)) = self.ready.pop_front() {
-                        write(file, number, block, false)
-                    } else if self.step == Step::Draining && self.writing.is_empty() {
-                        DiskOpKind::Sync { file }
-                    } else {
-                        return;
-                    }
-                }
-                Step::Synced => {
-                    let mut filling = Filling::new(&self.pool);
-                    self.header.encode(filling.push(1, HEADER_SIZE_BYTES));
-                    write(file, 0, filling.seal(self.label(0, Kind::DueHeader)), true)
-                }
-                Step::HeaderWritten => DiskOpKind::SyncDir { directory: Directory::Index },
-                _ => return,
-            };
-            let id = next_id();
-            self.step = match (self.step, &kind) {
-                (Step::Start, _) => Step::Creating(id),
-                (Step::Synced, _) => Step::WritingHeader(id),
-                (Step::HeaderWritten, _) => Step::SyncingDirectory(id),
-                (_, DiskOpKind::Sync { .. }) => Step::Syncing(id),
-                (step, _) => {
-                    self.writing.push(id);
-                    step
-                }
-            };
-            out.push(DiskOp { id, kind });
-            *ops_free -= 1;
-        }
+        let label = self.label(0, Kind::DueHeader);
+        let Self { file, header, pool, .. } = self;
+        file.drive(next_id, ops_free, out, || {
+            let mut filling = Filling::new(pool);
+            header.encode(filling.push(1, HEADER_SIZE_BYTES));
+            filling.seal(label)
+        });
     }
 
     /// Takes the completion of one of its operations; nothing when it is not of this run.
     pub(super) fn on_disk(&mut self, completion: &Completion) -> Option<Result<(), DiskError>> {
-        let id = completion.id;
-        if let Some(index) = self.writing.iter().position(|writing| *writing == id) {
-            self.writing.swap_remove(index);
-        } else {
-            self.step = match self.step {
-                Step::Creating(op) if op == id => Step::Filling,
-                Step::Syncing(op) if op == id => Step::Synced,
-                Step::WritingHeader(op) if op == id => Step::HeaderWritten,
-                Step::SyncingDirectory(op) if op == id => Step::Done,
-                _ => return None,
-            };
-        }
-        Some(completion.result.as_ref().map(|_| ()).map_err(Clone::clone))
+        self.file.on_disk(completion)
     }
 
     /// Operations that are in flight: after a failure their completions are still to come.
     pub(super) fn in_flight(&self) -> Vec<OpId> {
-        let step = match self.step {
-            Step::Creating(id) | Step::Syncing(id) | Step::WritingHeader(id) | Step::SyncingDirectory(id) => Some(id),
-            _ => None,
-        };
-        self.writing.iter().copied().chain(step).collect()
+        self.file.in_flight()
     }
 
     /// The durable run.
     pub(super) fn into_run(self) -> Run {
-        assert!(self.is_done(), "due run {} is in {:?}", self.header.number, self.step);
+        assert!(self.is_done(), "{:?}", self.file);
         Run { log_id: self.log_id, header: self.header, fences: self.fences }
     }
-}
-
-fn write(file: FileName, number: u64, block: Block, sync: bool) -> DiskOpKind {
-    let offset = number * BLOCK_SIZE_BYTES as u64;
-    DiskOpKind::Write { file, offset, block, start: 0, length: BLOCK_SIZE_BYTES, sync }
 }

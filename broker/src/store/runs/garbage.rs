@@ -3,8 +3,9 @@
 use crate::disk::{Completion, DiskDone, DiskError, DiskOp, DiskOpKind, FileName, OpId};
 use std::collections::VecDeque;
 
+/// What is left of runs that are given up.
 #[derive(Debug, Default)]
-pub(super) struct Garbage {
+pub(in crate::store) struct Garbage {
     waiting: VecDeque<FileName>,
     removing: Option<(OpId, FileName)>,
     /// Could not be removed; tried again after [`Garbage::retry`].
@@ -14,24 +15,32 @@ pub(super) struct Garbage {
 
 impl Garbage {
     /// A file to remove.
-    pub(super) fn push(&mut self, file: FileName) {
+    pub(in crate::store) fn push(&mut self, file: FileName) {
         self.waiting.push_back(file);
     }
 
     /// Operations whose completions are still to come, and matter to nobody.
-    pub(super) fn orphan(&mut self, in_flight: Vec<OpId>) {
+    pub(in crate::store) fn orphan(&mut self, in_flight: Vec<OpId>) {
         self.orphans.extend(in_flight);
     }
 
-    pub(super) fn retry(&mut self) {
+    /// What could not be removed is tried again.
+    pub(in crate::store) fn retry(&mut self) {
         self.waiting.extend(self.stuck.drain(..));
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    /// Nothing is left.
+    pub(in crate::store) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.removing.is_none() && self.orphans.is_empty()
     }
 
-    pub(super) fn drive(&mut self, next_id: &mut impl FnMut() -> OpId, ops_free: &mut usize, out: &mut Vec<DiskOp>) {
+    /// Starts a removal, with at most `ops_free` operations; takes as many off it.
+    pub(in crate::store) fn drive(
+        &mut self,
+        next_id: &mut impl FnMut() -> OpId,
+        ops_free: &mut usize,
+        out: &mut Vec<DiskOp>,
+    ) {
         if *ops_free == 0 || self.removing.is_some() || !self.orphans.is_empty() {
             return;
         }
@@ -43,7 +52,7 @@ impl Garbage {
     }
 
     /// Takes the completion of one of its operations.
-    pub(super) fn on_disk(&mut self, completion: &mut Completion) -> Option<Result<(), DiskError>> {
+    pub(in crate::store) fn on_disk(&mut self, completion: &mut Completion) -> Option<Result<(), DiskError>> {
         if let Some(index) = self.orphans.iter().position(|id| *id == completion.id) {
             self.orphans.swap_remove(index);
             completion.result = Ok(DiskDone::Done);
