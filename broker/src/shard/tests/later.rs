@@ -137,6 +137,29 @@ fn pending_messages_outlive_the_shard_and_a_clock_that_is_set() {
     assert_eq!(bodies(&mut world).len(), 1);
 }
 
+#[test]
+fn messages_that_lie_on_disk_are_read_before_they_are_due() {
+    let mut world = World::new(settings());
+    for _ in 0..20 {
+        assert_eq!(send_later(&mut world, b"TIMER_DELAY_SEC\x0160", b"timed"), Code::SUCCESS);
+    }
+    let due_ms = world.now.wall_ms + 60_000;
+    world.input(crate::shard::io::Input::Stop);
+    world.settle();
+    // A shard that has just started has nothing of the log in memory.
+    let mut world = World::open(world.disk, settings());
+    let pending = |world: &World| world.shard.store().pending_counts().total();
+    world.now.wall_ms = due_ms - 1000;
+    world.input(crate::shard::io::Input::Tick);
+    world.settle();
+    assert_eq!(pending(&world), 20);
+    world.now.wall_ms = due_ms;
+    world.input(crate::shard::io::Input::Tick);
+    assert_eq!(world.shard.store().next_due_ms(), None, "all are on their way, and the disk was not waited for");
+    world.settle();
+    assert_eq!((pending(&world), bodies(&mut world).len()), (0, 20));
+}
+
 fn half(shard: &mut Shard, now: crate::now::Now, body: &[u8]) -> Result<Taken, Code> {
     let message = NewMessage {
         flag: 0,
