@@ -8,8 +8,8 @@ use ringmq_broker::server::config::Config;
 use ringmq_client::admin::NewTopic;
 use ringmq_client::producer::Dialect;
 use ringmq_client::{
-    Admin, ClientTls, Error, ErrorKind, Identity, OutgoingMessage, Producer, ProducerConfig, PullConsumer,
-    PullConsumerConfig, Start, Trust,
+    Admin, ClientTls, ConsumedInOrder, Error, ErrorKind, Filter, Identity, Listener, OutgoingMessage, Producer,
+    ProducerConfig, PullConsumer, PullConsumerConfig, PushConsumer, PushConsumerConfig, Start, Trust,
 };
 use ringmq_tls::Settings;
 
@@ -127,6 +127,46 @@ async fn messages_pass_through_tls_in_both_dialects() {
         }
         assert_eq!(sizes, [5, 300_000, 5, 300_000], "{dialect:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_consumer_buries_and_traces_through_tls_too() {
+    let world = World::new().await;
+    let (name_servers, tls) = (world.names.addr.to_string(), Some(world.tls()));
+    let producer = world.producer(tls.clone(), Dialect::Remoting);
+    producer.send(OutgoingMessage::new("T", "poison")).await.expect("stored");
+    let config = PushConsumerConfig {
+        name_servers: name_servers.clone(),
+        tls: tls.clone(),
+        group: "G".to_owned(),
+        subscriptions: vec![("T".to_owned(), Filter::All)],
+        start: Start::First,
+        max_reconsume_times: Some(0),
+        trace: true,
+        ..PushConsumerConfig::default()
+    };
+    let listener = Listener::orderly(|_| async { ConsumedInOrder::Suspend });
+    let consumer = PushConsumer::start(config, listener).await.expect("started");
+    for topic in ["%DLQ%G", "RMQ_SYS_TRACE_TOPIC"] {
+        let config = PullConsumerConfig {
+            name_servers: name_servers.clone(),
+            tls: tls.clone(),
+            group: "undertaker".into(),
+            start: Start::First,
+            ..PullConsumerConfig::default()
+        };
+        let reader = PullConsumer::start(config).expect("usable");
+        let mut found = Vec::new();
+        for _ in 0..100 {
+            reader.assign(reader.queues(topic).await.unwrap_or_default());
+            found = reader.poll(Duration::from_millis(200)).await.expect("polls");
+            if !found.is_empty() {
+                break;
+            }
+        }
+        assert!(!found.is_empty(), "nothing came to {topic}");
+    }
+    consumer.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -256,6 +256,7 @@ impl Core {
         self.member.close();
         let workers = std::mem::take(&mut *self.workers());
         workers.values().for_each(|worker| worker.abandon());
+        self.leaving().values().for_each(|worker| worker.abandon());
     }
 
     /// Ends everything in order.
