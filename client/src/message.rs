@@ -8,6 +8,7 @@ use ringmq_proto::error::DecodeError;
 use ringmq_proto::ids::{LogPosition, QueueOffset};
 use ringmq_proto::message::properties::names;
 use ringmq_proto::message::stored::iter_stored;
+use ringmq_proto::message::stored::sys_flag::COMPRESSED;
 use ringmq_proto::message::{Batch, Host, OffsetId, Properties, StoredMessage, StoredMessageParts};
 use ringmq_proto::record::{RecordFlags, RecordKind, RecordView};
 use ringmq_proto::remoting::client_push::PushReply;
@@ -172,8 +173,53 @@ pub(crate) fn decode_stored(broker_name: Arc<str>, owner: &Bytes) -> Result<Mess
     Message::new(&MessageQueue { topic: topic.into(), broker_name, queue_id }, owner, &stored.parts)
 }
 
+/// Bytes that the compressed bodies of one answer inflate to. When reached: what lies behind is left to the next request.
+const INFLATED_ANSWER_SIZE_BYTES_MAX: usize = 64 << 20;
+
+/// Takes the messages of one answer, from an offset on, as long as they may inflate.
+struct Intake<'a> {
+    queue: &'a MessageQueue,
+    owner: &'a Bytes,
+    from: QueueOffset,
+    inflated_bytes: usize,
+    /// Where the next request has to begin, when not everything was taken.
+    rest_at: Option<QueueOffset>,
+}
+
+impl<'a> Intake<'a> {
+    const fn new(queue: &'a MessageQueue, owner: &'a Bytes, from: QueueOffset) -> Self {
+        Self { queue, owner, from, inflated_bytes: 0, rest_at: None }
+    }
+
+    /// Takes a message, if it is meant and there is room.
+    fn take(&mut self, parts: &StoredMessageParts<'_>) -> Result<Option<Message>, DecodeError> {
+        if parts.queue_offset < self.from || self.rest_at.is_some() {
+            return Ok(None);
+        }
+        if self.inflated_bytes >= INFLATED_ANSWER_SIZE_BYTES_MAX {
+            self.rest_at = Some(parts.queue_offset);
+            return Ok(None);
+        }
+        let message = Message::new(self.queue, self.owner, parts)?;
+        if message.sys_flag & COMPRESSED != 0 {
+            self.inflated_bytes += message.body.len();
+        }
+        Ok(Some(message))
+    }
+
+    /// The same, of a message in RocketMQ's layout, whose body is checked.
+    fn take_stored(&mut self, stored: Result<StoredMessage<'_>, DecodeError>) -> Result<Option<Message>, DecodeError> {
+        let stored = stored?;
+        if stored.parts.queue_offset >= self.from {
+            check_body(&stored)?;
+        }
+        self.take(&stored.parts)
+    }
+}
+
 /// Reads the concatenated records of a pull into `out`, without the messages before `from` (a batch is delivered whole,
-/// also when the pull began inside of it). Bodies and properties are slices of `records`.
+/// also when the pull began inside of it). Bodies and properties are slices of `records`. Gives where the next pull has to
+/// begin, when bodies inflate so much that not everything was read.
 ///
 /// # Errors
 /// At the first record that does not decode; the messages before it are in `out`.
@@ -182,14 +228,19 @@ pub(crate) fn decode_records(
     records: &Bytes,
     from: QueueOffset,
     out: &mut Vec<Message>,
-) -> Result<(), DecodeError> {
+) -> Result<Option<QueueOffset>, DecodeError> {
+    let mut intake = Intake::new(queue, records, from);
     for record in ringmq_proto::record::records(records) {
-        decode_record(queue, records, &record?, from, out)?;
+        decode_record(&mut intake, &record?, out)?;
+        if intake.rest_at.is_some() {
+            break;
+        }
     }
-    Ok(())
+    Ok(intake.rest_at)
 }
 
-/// Reads stored messages, one behind the other, as a remoting pull returns them, into `out`.
+/// Reads stored messages, one behind the other, as a remoting pull returns them, into `out`. Gives where the next pull has
+/// to begin, when bodies inflate so much that not everything was read.
 ///
 /// # Errors
 /// At the first that does not decode; the messages before it are in `out`.
@@ -198,11 +249,15 @@ pub(crate) fn decode_stored_list(
     stored: &Bytes,
     from: QueueOffset,
     out: &mut Vec<Message>,
-) -> Result<(), DecodeError> {
+) -> Result<Option<QueueOffset>, DecodeError> {
+    let mut intake = Intake::new(queue, stored, from);
     for stored_message in iter_stored(stored) {
-        out.extend(decode_listed(queue, stored, stored_message, from)?);
+        out.extend(intake.take_stored(stored_message)?);
+        if intake.rest_at.is_some() {
+            break;
+        }
     }
-    Ok(())
+    Ok(intake.rest_at)
 }
 
 /// As [`decode_stored_list`], but what does not decode is told to `on_damaged` and left out. Where it cannot be told how
@@ -212,23 +267,18 @@ pub(crate) fn decode_readable(
     stored: &Bytes,
     from: QueueOffset,
     mut on_damaged: impl FnMut(DecodeError),
-) -> Vec<Message> {
-    let decode = |stored_message| decode_listed(queue, stored, stored_message, from);
-    iter_stored(stored).filter_map(|stored_message| decode(stored_message).map_err(&mut on_damaged).ok()?).collect()
-}
-
-fn decode_listed(
-    queue: &MessageQueue,
-    owner: &Bytes,
-    stored_message: Result<StoredMessage<'_>, DecodeError>,
-    from: QueueOffset,
-) -> Result<Option<Message>, DecodeError> {
-    let stored_message = stored_message?;
-    if stored_message.parts.queue_offset < from {
-        return Ok(None);
+) -> (Vec<Message>, Option<QueueOffset>) {
+    let (mut intake, mut messages) = (Intake::new(queue, stored, from), Vec::new());
+    for stored_message in iter_stored(stored) {
+        match intake.take_stored(stored_message) {
+            Ok(taken) => messages.extend(taken),
+            Err(error) => on_damaged(error),
+        }
+        if intake.rest_at.is_some() {
+            break;
+        }
     }
-    check_body(&stored_message)?;
-    Message::new(queue, owner, &stored_message.parts).map(Some)
+    (messages, intake.rest_at)
 }
 
 /// Reads stored messages of any topics and queues, as a query returns them. The queues' broker is `broker_name`.
@@ -241,29 +291,14 @@ pub(crate) fn decode_found(broker_name: &Arc<str>, stored: &Bytes) -> Result<Vec
     Ok(messages)
 }
 
-fn decode_record(
-    queue: &MessageQueue,
-    owner: &Bytes,
-    record: &RecordView<'_>,
-    from: QueueOffset,
-    out: &mut Vec<Message>,
-) -> Result<(), DecodeError> {
+fn decode_record(intake: &mut Intake<'_>, record: &RecordView<'_>, out: &mut Vec<Message>) -> Result<(), DecodeError> {
     match record.header.kind {
-        RecordKind::MESSAGE => {
-            let stored = StoredMessage::decode(record.payload)?;
-            check_body(&stored)?;
-            if stored.parts.queue_offset >= from {
-                out.push(Message::new(queue, owner, &stored.parts)?);
-            }
-        }
+        RecordKind::MESSAGE => out.extend(intake.take_stored(StoredMessage::decode(record.payload))?),
         RecordKind::BATCH => {
             let batch = Batch::decode(record.payload)?;
-            let queue_id = i32::try_from(queue.queue_id).unwrap_or(i32::MAX);
+            let queue_id = i32::try_from(intake.queue.queue_id).unwrap_or(i32::MAX);
             for entry in batch.entries() {
-                let parts = entry.expand(&batch.head, queue.topic.as_bytes(), queue_id);
-                if parts.queue_offset >= from {
-                    out.push(Message::new(queue, owner, &parts)?);
-                }
+                out.extend(intake.take(&entry.expand(&batch.head, intake.queue.topic.as_bytes(), queue_id))?);
             }
         }
         // A newer broker's kind: skipped by its length, unless it says that this would be wrong.
@@ -367,7 +402,7 @@ pub(crate) mod tests {
         record(RecordKind::BATCH, RecordFlags::NONE, &payload[..length])
     }
 
-    fn decode(bytes: Vec<u8>, from: u64) -> (Vec<Message>, Result<(), DecodeError>) {
+    fn decode(bytes: Vec<u8>, from: u64) -> (Vec<Message>, Result<Option<QueueOffset>, DecodeError>) {
         let mut out = Vec::new();
         let result = decode_records(&queue(), &bytes.into(), QueueOffset::new(from), &mut out);
         (out, result)
@@ -377,7 +412,7 @@ pub(crate) mod tests {
     fn messages_and_batches_come_out_in_order_with_their_offsets() {
         let bytes = [message_record(5), batch_record(6, &[b"x", b"yy"]), message_record(8)].concat();
         let (messages, result) = decode(bytes, 0);
-        assert_eq!(result, Ok(()));
+        assert_eq!(result, Ok(None));
         assert_eq!(messages.iter().map(|message| message.queue_offset.get()).collect::<Vec<_>>(), [5, 6, 7, 8]);
         assert_eq!(messages[2].body, "yy");
         assert_eq!(messages[0].tag(), Some("A"));
@@ -402,6 +437,31 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn an_answer_that_would_inflate_beyond_the_limit_is_taken_in_parts_and_nothing_is_left_out() {
+        let compression = crate::Compression { kind: crate::CompressionKind::Zstd, ..crate::Compression::default() };
+        let (body, sys_flag) = compression.compress(&vec![0; 15 << 20]).expect("gets smaller");
+        let of = |offset| {
+            StoredMessageParts { queue_offset: QueueOffset::new(offset), sys_flag, body: &body, ..parts() }.to_vec()
+        };
+        let stored: Bytes = (0..12).flat_map(of).collect::<Vec<u8>>().into();
+        let record = |offset| record(RecordKind::MESSAGE, RecordFlags::NONE, &of(offset));
+        let records: Bytes = (0..12).flat_map(record).collect::<Vec<u8>>().into();
+        let mut next = [QueueOffset::ZERO; 3];
+        for round in [5, 10, 12] {
+            let mut listed = [Vec::new(), Vec::new()];
+            let at_records = decode_records(&queue(), &records, next[0], &mut listed[0]).expect("whole");
+            let at_stored = decode_stored_list(&queue(), &stored, next[1], &mut listed[1]).expect("whole");
+            let (readable, at_readable) = decode_readable(&queue(), &stored, next[2], |error| panic!("{error}"));
+            let rest_at = (round < 12).then(|| QueueOffset::new(round));
+            assert_eq!([at_records, at_stored, at_readable], [rest_at; 3]);
+            let [records, stored] = listed.map(|list| list.len());
+            let count = usize::try_from(round - next[0].get()).expect("small");
+            assert_eq!([records, stored, readable.len()], [count; 3]);
+            next = [QueueOffset::new(round); 3];
+        }
+    }
+
+    #[test]
     fn a_body_that_does_not_inflate_takes_only_its_own_message_along() {
         let bomb = vec![b'?'; 5000];
         let of = |offset, sys_flag, body| {
@@ -409,14 +469,14 @@ pub(crate) mod tests {
         };
         let list: Bytes = [of(4, 0, b"a"), of(5, 0x301, &bomb), of(6, 0, b"b")].concat().into();
         let mut damaged = Vec::new();
-        let messages = decode_readable(&queue(), &list, QueueOffset::ZERO, |error| damaged.push(error));
+        let (messages, _) = decode_readable(&queue(), &list, QueueOffset::ZERO, |error| damaged.push(error));
         assert_eq!(messages.iter().map(|message| message.queue_offset.get()).collect::<Vec<_>>(), [4, 6]);
         assert!(matches!(damaged[..], [DecodeError::Malformed { .. }]), "{damaged:?}");
         let mut out = Vec::new();
         assert!(decode_stored_list(&queue(), &list, QueueOffset::ZERO, &mut out).is_err());
         assert_eq!(out.len(), 1);
         out.clear();
-        assert_eq!(decode_stored_list(&queue(), &list, QueueOffset::new(6), &mut out), Ok(()));
+        assert_eq!(decode_stored_list(&queue(), &list, QueueOffset::new(6), &mut out), Ok(None));
         assert_eq!(out.len(), 1, "who asked for what lies behind need not care");
     }
 
@@ -424,7 +484,7 @@ pub(crate) mod tests {
     fn a_newer_kind_of_record_is_skipped_unless_it_must_be_understood() {
         let newer = RecordKind(99);
         let (messages, result) = decode([record(newer, RecordFlags::NONE, b"?"), message_record(1)].concat(), 0);
-        assert_eq!((messages.len(), result), (1, Ok(())));
+        assert_eq!((messages.len(), result), (1, Ok(None)));
         let (_, result) = decode(record(newer, RecordFlags::MUST_UNDERSTAND, b"?"), 0);
         assert_eq!(result, Err(DecodeError::Unknown { what: "record's kind", value: 99 }));
     }

@@ -17,10 +17,13 @@ fn queue() -> MessageQueue {
 pub fn stored(bytes: &Bytes, from: u64) {
     let from = QueueOffset::new(from);
     let mut listed = Vec::new();
-    let is_whole = message::decode_stored_list(&queue(), bytes, from, &mut listed).is_ok();
+    let whole = message::decode_stored_list(&queue(), bytes, from, &mut listed);
     let mut damaged = 0;
-    let readable = message::decode_readable(&queue(), bytes, from, |_| damaged += 1);
-    assert!(if is_whole { damaged == 0 && readable.len() == listed.len() } else { damaged > 0 });
+    let (readable, rest_at) = message::decode_readable(&queue(), bytes, from, |_| damaged += 1);
+    match whole {
+        Ok(at) => assert!(damaged == 0 && readable.len() == listed.len() && at == rest_at),
+        Err(_) => assert!(damaged > 0, "the first that is damaged is told"),
+    }
     assert!(readable.len() >= listed.len(), "no more is left out than is damaged");
     readable.iter().for_each(read);
     if let Ok(found) = message::decode_found(&"b".into(), bytes) {

@@ -263,7 +263,7 @@ impl Fetcher {
                 state.position = Some(pulled.next_offset);
             }
         }
-        state.fetch = pulled.next_offset;
+        state.fetch = decoded.as_ref().map_or(None, |rest_at| *rest_at).unwrap_or(pulled.next_offset);
         state.buffer_size_bytes += messages.iter().map(|message| message.body.len()).sum::<usize>();
         state.buffer.extend(messages);
         if let Err(source) = decoded {

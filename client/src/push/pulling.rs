@@ -110,10 +110,11 @@ impl Worker {
             return None;
         }
         let from = QueueOffset::new(u64::try_from(offset).unwrap_or(0));
-        let mut messages = decode_readable(&self.queue, &pulled.messages, from, |error| {
+        let (mut messages, rest_at) = decode_readable(&self.queue, &pulled.messages, from, |error| {
             // It is passed over: standing still for ever would help nobody.
             tracing::error!(queue = ?self.queue, offset, next, %error, "a message that was delivered is damaged");
         });
+        let next = rest_at.map_or(next, |rest_at| i64::try_from(rest_at.get()).unwrap_or(next));
         messages.retain(|message| is_meant(subscription, message));
         messages.iter_mut().for_each(|message| message.namespace = core.namespace.clone());
         let added = self.process().put(messages);

@@ -60,7 +60,8 @@ enum Way {
 }
 
 impl Pulled {
-    /// Reads the messages from offset `from` on into `out`.
+    /// Reads the messages from offset `from` on into `out`. Gives where the next pull has to begin, when that is not
+    /// `next_offset`.
     ///
     /// # Errors
     /// At the first that does not decode; the messages before it are in `out`.
@@ -69,7 +70,7 @@ impl Pulled {
         queue: &MessageQueue,
         from: QueueOffset,
         out: &mut Vec<Message>,
-    ) -> std::result::Result<(), DecodeError> {
+    ) -> std::result::Result<Option<QueueOffset>, DecodeError> {
         match &self.content {
             Content::Records(records) => decode_records(queue, records, from, out),
             Content::Stored(stored) => decode_stored_list(queue, stored, from, out),
