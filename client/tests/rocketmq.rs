@@ -198,6 +198,11 @@ async fn messages_are_found_by_key_by_unique_id_and_by_offset_id() {
     let by_program = admin_program(&world, &["message", "by-key", "T", "order-2"]).await;
     assert_eq!(by_program.lines().count(), 3, "a head and two messages: {by_program}");
     assert!(admin_program(&world, &["message", "by-id", "T", unique]).await.contains(unique));
+    // Only a group that brokers know can be reset.
+    let seen = Seen::default();
+    let member = push(&world, "G", "T", seen.concurrent()).await;
+    seen.wait(8).await;
+    member.shutdown().await;
     let reset = admin_program(&world, &["group", "reset", "G", "T", "--time", "0", "--backwards"]).await;
     assert_eq!(reset.lines().count(), 5, "a head and four queues: {reset}");
     end(broker).await;
