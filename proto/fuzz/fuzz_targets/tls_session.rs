@@ -76,7 +76,9 @@ impl<S: Side> End<S> {
     /// Takes `size_bytes` of what is on its way. What is to be sent goes to `out`.
     fn take(&mut self, size_bytes: usize, out: &mut Vec<u8>) {
         let arrived: Vec<u8> = self.incoming.drain(..size_bytes.min(self.incoming.len())).collect();
-        if self.is_over {
+        // Who has said that it says no more listens no more where that could be nonsense: rustls would answer with an alert, and
+        // asserts (in debug builds) that nothing follows a close.
+        if self.is_over || self.has_closed && self.is_tampered {
             return;
         }
         let mut bytes = [self.session.kept(), &arrived].concat();
