@@ -63,6 +63,8 @@ impl RecordKind {
     pub const DIGEST: Self = Self(26);
     /// Says how far the log was promised, when nothing else is to be said.
     pub const MARK: Self = Self(27);
+    /// A part of the log was found damaged: what it held is not to be taken for trimmed.
+    pub const DAMAGE: Self = Self(28);
 
     /// Whether the payload holds messages of the queue that the header names.
     pub const fn is_messages(self) -> bool {
@@ -72,7 +74,7 @@ impl RecordKind {
     /// Whether this version knows the kind. Unknown ones are skipped by their length unless they are flagged
     /// [`RecordFlags::MUST_UNDERSTAND`].
     pub const fn is_known(self) -> bool {
-        matches!(self.0, 0..=2 | 16..=27)
+        matches!(self.0, 0..=2 | 16..=28)
     }
 }
 
@@ -94,6 +96,7 @@ impl fmt::Debug for RecordKind {
             Self::SETTLED => "settled",
             Self::DIGEST => "digest",
             Self::MARK => "mark",
+            Self::DAMAGE => "damage",
             Self(number) => return write!(f, "kind {number}"),
         };
         f.write_str(name)
