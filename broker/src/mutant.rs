@@ -95,6 +95,26 @@ pub enum Mutant {
     RecallForgotten,
     /// A message that is sent back is said to come again, and does not.
     SentBackForgotten,
+    /// What was found damaged is not said in the log, nor in snapshots.
+    DamageForgotten,
+    /// A damaged run of the queue index is never made again.
+    IndexRunNotRebuilt,
+    /// A run of the queue index that is made again lacks its first entry.
+    RebuiltRunLacksEntry,
+    /// A reader is told to skip what the disk merely failed to read once.
+    ReadErrorSkips,
+    /// What comes wrong from the disk is called damaged without reading it once more.
+    DamagedAtFirstSight,
+    /// A consume offset that remoting clients commit is answered, and not kept.
+    CommitAnsweredNotKept,
+    /// An offset that a pull carried wins over a newer one that was acknowledged.
+    PullBorneCommitWins,
+    /// A message that is sent back once too often goes to the dead letters twice.
+    DeadLetterTwice,
+    /// A message that is sent back once too often is said to go to the dead letters, and does not.
+    DeadLetterForgotten,
+    /// The lock of a queue is given to who asks, whoever has it.
+    LockGivenTwice,
 }
 
 impl Mutant {
@@ -144,6 +164,16 @@ impl Mutant {
         Self::GivenUpHalfDelivered,
         Self::RecallForgotten,
         Self::SentBackForgotten,
+        Self::DamageForgotten,
+        Self::IndexRunNotRebuilt,
+        Self::RebuiltRunLacksEntry,
+        Self::ReadErrorSkips,
+        Self::DamagedAtFirstSight,
+        Self::CommitAnsweredNotKept,
+        Self::PullBorneCommitWins,
+        Self::DeadLetterTwice,
+        Self::DeadLetterForgotten,
+        Self::LockGivenTwice,
     ];
 }
 

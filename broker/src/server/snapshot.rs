@@ -63,6 +63,7 @@ fn log(all: &mut Snapshot, shard: &Shard) {
     all.counter("segments_released", "Segments given up by retention", metrics.segments_released);
     all.counter("background_failures", "Background operations of the disk that failed", metrics.background_failures);
     all.counter("damaged_reads", "Reads that met damage", metrics.damaged_reads);
+    all.counter("failed_reads", "Reads that the disk failed, and that may succeed another time", metrics.failed_reads);
     all.distribution("commit_records", "Records in a commit", &metrics.group_size);
     let help = "From the issue of a commit to its completion, flush included";
     all.latency("commit_seconds", help, &metrics.commit_us, 1e-6);

@@ -6,6 +6,7 @@
 
 use super::io::ConnectionId;
 use super::limits::LOCK_NS_MAX;
+use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::QueueId;
 use std::collections::BTreeMap;
 
@@ -38,6 +39,7 @@ impl Locks {
         if let Some(lock) = self.held.get(&key)
             && *lock.client != *client
             && lock.taken_at_ns + LOCK_NS_MAX > now_ns
+            && !mutant::active(Mutant::LockGivenTwice)
         {
             return false;
         }

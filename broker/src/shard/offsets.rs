@@ -7,7 +7,8 @@
 use super::Shard;
 use super::connection::Connection;
 use super::names::check_group;
-use super::request::{NO_QUEUE, Rejection, Response, Token};
+use super::request::{Dialect, NO_QUEUE, Rejection, Response, Token};
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::AckMode;
 use ringmq_proto::code::Code;
@@ -17,6 +18,11 @@ const OFFSET_TOO_LARGE: Rejection =
     Rejection::new(Code::INVALID_PARAMETER, "the offset is larger than any offset can be: commit one that was pulled");
 const NO_OFFSET: Rejection =
     Rejection::new(Code::QUERY_NOT_FOUND, "the group has not committed an offset of this queue: choose where to start");
+
+/// A planted bug.
+fn is_forgotten(token: Token) -> bool {
+    mutant::active(Mutant::CommitAnsweredNotKept) && matches!(token.dialect, Dialect::Remoting(..))
+}
 
 impl Shard {
     pub(super) fn commit_offset(
@@ -30,11 +36,14 @@ impl Shard {
         match (checked, token.oneway) {
             (Err(rejection), _) => self.reject(connection, token, &rejection),
             (Ok(()), true) => self.coalesce(now, queue, group, offset),
+            (Ok(()), false) if is_forgotten(token) => self.respond(connection, token, &Response::Done),
             (Ok(()), false) => match self.store.append_consume_offset(*now, group, queue, offset) {
                 Err(refusal) => self.reject(connection, token, &refusal.into()),
                 Ok(appended) => {
                     // An older one-way commit that is still gathered must not be written behind this one.
-                    self.coalesced.remove(&(Box::from(group), queue));
+                    if !mutant::active(Mutant::PullBorneCommitWins) {
+                        self.coalesced.remove(&(Box::from(group), queue));
+                    }
                     self.drafts[0].add(&appended);
                     self.respond_when_acknowledged(connection, token, &Response::Done);
                 }

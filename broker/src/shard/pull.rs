@@ -232,6 +232,7 @@ fn not_found(outcome: ReadOutcome) -> Attempt {
             Code::SYSTEM_ERROR,
             format!("{remark}; the next message that can be read has offset {next_offset}: go on there, or restore it"),
         )),
+        ReadOutcome::Failed { remark } => Attempt::Rejected(Rejection::because(Code::SYSTEM_ERROR, remark)),
         _ => Attempt::Rejected(NO_QUEUE),
     }
 }

@@ -107,6 +107,12 @@ impl Shard {
         if given_up {
             let queue = self.store.state().topic(&topic).and_then(|topic| topic.queues.first().copied());
             let queue = queue.ok_or(super::request::NO_QUEUE)?;
+            if mutant::active(Mutant::DeadLetterForgotten) {
+                return Ok(SentBack::Done);
+            }
+            if mutant::active(Mutant::DeadLetterTwice) {
+                let _once_more = self.store.append_message(*now, queue, &again)?;
+            }
             let appended = self.store.append_message(*now, queue, &again)?;
             self.drafts[AckMode::Promised as usize].add(&appended);
             return Ok(SentBack::Done);

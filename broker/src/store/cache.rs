@@ -441,6 +441,19 @@ impl BlockCache {
         }
     }
 
+    /// Drops the blocks of `file` that hold any byte from `start` on and below `end`: who asks for them reads them again. What
+    /// readers hold stays alive.
+    pub fn drop_range(&mut self, file: FileName, start: u64, end: u64) {
+        for index in 0..self.slots.len() {
+            let lies_in = |place: Place| {
+                place.file == file && place.start() < end && place.start() + place.size_bytes() as u64 > start
+            };
+            if self.slots[index].as_ref().is_some_and(|slot| lies_in(slot.place)) {
+                self.evict(u32::try_from(index).expect("slots are counted in u32"));
+            }
+        }
+    }
+
     /// Bytes of the blocks that are held.
     pub fn resident_bytes(&self) -> usize {
         self.resident_bytes

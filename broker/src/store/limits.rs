@@ -71,6 +71,10 @@ pub const KEY_QUERY_CANDIDATE_COUNT_MAX: usize = 1024;
 /// segments are still asked, and the superblock's floor.
 pub const RECOVERY_LOOKAHEAD_BYTES: u64 = 64 << 20;
 
+/// Damaged parts of the retained log that are told apart. When reached: the two closest are taken for one, with what lies
+/// between: a reader who begins there is refused where it might have been moved on.
+pub const DAMAGED_PART_COUNT_MAX: usize = 256;
+
 /// Bytes of log between two checkpoints: recovery replays at most about twice this. When reached: the index is flushed
 /// and a snapshot is taken.
 pub const CHECKPOINT_INTERVAL_BYTES: u64 = 192 << 20;

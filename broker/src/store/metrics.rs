@@ -29,6 +29,8 @@ pub struct StoreMetrics {
     pub background_failures: u64,
     /// Reads that hit damage.
     pub damaged_reads: u64,
+    /// Reads that the disk failed.
+    pub failed_reads: u64,
     /// Pending messages that retention appended again.
     pub pending_copied: u64,
     /// Pending messages found damaged when they were due.
@@ -53,6 +55,7 @@ impl Default for StoreMetrics {
             segments_released: 0,
             background_failures: 0,
             damaged_reads: 0,
+            failed_reads: 0,
             pending_copied: 0,
             pending_unreadable: 0,
             pending_lost: 0,

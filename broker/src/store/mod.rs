@@ -17,6 +17,7 @@ pub mod format;
 mod groups;
 mod hidden;
 pub mod index;
+mod index_rebuild;
 pub mod keys;
 pub mod limits;
 pub mod metrics;
@@ -31,6 +32,7 @@ pub mod read;
 pub mod recovery;
 pub mod retention;
 mod runs;
+pub mod scan;
 pub mod segments;
 pub mod snapshot;
 pub mod state;
@@ -180,6 +182,7 @@ pub struct Store {
     woken: Vec<QueueId>,
     metrics: StoreMetrics,
     scratch: read::Scratch,
+    index_rebuild: index_rebuild::IndexRebuild,
 }
 
 impl Store {

@@ -250,6 +250,7 @@ impl Store {
             woken: Vec::new(),
             metrics: super::metrics::StoreMetrics::default(),
             scratch: super::read::Scratch::default(),
+            index_rebuild: super::index_rebuild::IndexRebuild::default(),
             options,
             identity,
             superblock,
@@ -265,6 +266,7 @@ impl Store {
         if !is_slave {
             store.begin_epoch(disk, previous_epoch, now)?;
             store.write_floors(disk, floors, now)?;
+            store.write_damage(disk, now)?;
         }
         Ok((store, report))
     }
@@ -312,6 +314,21 @@ impl Store {
             self.positions.flush_completed(self.positions.written());
         }
         Ok(())
+    }
+
+    /// What was found damaged is said in the log: the next start may not look there again. On a full disk only this one
+    /// knows.
+    fn write_damage<D: Disk>(&mut self, disk: &mut D, now: Now) -> Result<(), OpenError> {
+        for range in self.damaged.clone() {
+            if !self.segments.next_is_ready() {
+                self.make_next_segment(disk)?;
+            }
+            self.say_damage(range.from..range.to);
+            if self.commits.waiting_bytes() > 0 {
+                self.write_out(disk, now)?;
+            }
+        }
+        self.write_out(disk, now)
     }
 
     /// After damage: queues go on behind the offsets that hidden messages may have had.

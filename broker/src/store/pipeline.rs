@@ -153,7 +153,7 @@ impl Store {
         Ok(())
     }
 
-    /// The index is derived: what is wrong with it costs a rebuild at the next start, not the shard.
+    /// The index is derived: what is wrong with it costs its making anew, not the shard.
     pub(super) fn index_failed(&mut self, _error: &IndexError) {
         self.metrics.background_failures += 1;
     }
@@ -310,9 +310,10 @@ impl Store {
             || background.due_has_more
             || self.retention_wants_tick();
         let index_more = has_more.then_some(background.issued_at_ns);
-        let rescan = background.rescan_due_ns;
-        [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more, rescan]
+        let scans = [background.rescan_due_ns, self.index_rebuild.due_ns()];
+        [background.mark_at_ns, background.flush_due_ns, self.segments.next_wake_ns(), index_more]
             .into_iter()
+            .chain(scans)
             .flatten()
             .chain(std::iter::once(background.retry_at_ns))
             .min()
@@ -326,6 +327,8 @@ impl Store {
         self.load_reads(ops);
         self.checkpoint_work(ops);
         self.keys_work(now, ops);
+        self.rebuild_index(now);
+        self.load_reads(ops);
         self.retention_work(now, ops);
         self.due_index_work(ops);
         self.superblock_work(ops);

@@ -3,19 +3,21 @@
 //! A read that needs blocks from disk answers *not yet* after asking for them; the caller parks it and tries again when
 //! [`super::Store::take_awaited_load`] has ended. Where its records lie close together it asks for large blocks, and the
 //! cache reads ahead; where they lie scattered, for small ones, several at once. Bytes that came from disk are checked against the record's CRC each time
-//! they are served; a record of a group is served only if all of the group is sound. A gap between two entries of the
+//! they are served, and read once more before they are called damaged; what the disk fails to read is nobody's to skip; a record of a group is served only if all of the group is sound. A gap between two entries of the
 //! index can come from damage alone, and is said to be damage.
 
 use super::Store;
 use super::cache::{Cached, Demanded, Miss, Place, SEGMENT_BLOCK_SIZE_BYTES, SMALL_BLOCK_SIZE_BYTES};
 use super::format::{COMMIT_HEADER_SIZE_BYTES, CommitHeader, body_crc};
 use super::index::{Cold, IndexEntry};
+use super::limits::COMMIT_SIZE_BYTES_MAX;
 use super::tail::Piece;
 use crate::disk::{Block, FileName};
 use crate::mutant::{self, Mutant};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::message::{Batch, StoredMessage};
 use ringmq_proto::record::{RECORD_HEADER_SIZE_BYTES, RecordFlags, RecordHeader, RecordKind, RecordView, records};
+use std::collections::VecDeque;
 
 /// Takes the records of a read.
 pub trait RecordSink {
@@ -50,6 +52,11 @@ pub enum ReadOutcome {
     Damaged {
         /// The first offset behind the damage.
         next_offset: QueueOffset,
+        /// One sentence.
+        remark: String,
+    },
+    /// It cannot be read now, and nothing says that it is lost: nobody may be told to skip it.
+    Failed {
         /// One sentence.
         remark: String,
     },
@@ -88,7 +95,13 @@ pub enum ViewOutcome {
 pub(super) struct Scratch {
     entries: Vec<IndexEntry>,
     pub(super) record: Vec<u8>,
+    /// Records that came wrong from the disk once: positions.
+    doubted: VecDeque<LogPosition>,
 }
+
+/// Records that are remembered to have come wrong from the disk once. When reached: the oldest is forgotten, and would be
+/// read twice more.
+const DOUBTED_MAX: usize = 64;
 
 /// Entries of the index that a read takes at a time: a read that must wait for the disk has not copied many in vain.
 const ENTRIES_PER_STEP_MAX: usize = 512;
@@ -216,12 +229,13 @@ impl Store {
         }
         match self.index.first_at_or_after_position(&mut self.cache, queue_id, trim) {
             Ok(entry) => {
-                let queue = self.state.queues.get_mut(queue_id).expect("looked at above");
                 let found = entry.map_or(queue.visible_offset, |entry| entry.offset);
                 let before = entry.map_or(LogPosition::new(u64::MAX), |entry| entry.position);
                 // What is damaged behind the trim and before the first entry may have been of this queue: a reader of it is
                 // refused, not moved on as from what retention took.
-                let hidden = self.damaged.iter().any(|range| range.to > trim && range.from < before);
+                let seen_now = self.damaged.iter().any(|range| range.to > trim && range.from < before);
+                let hidden = seen_now || self.state.is_damaged_between(trim, before);
+                let queue = self.state.queues.get_mut(queue_id).expect("looked at above");
                 let found = if hidden { queue.min_offset } else { found };
                 queue.min_offset = queue.min_offset.max(found);
                 // An empty answer is final only when nothing older than the trim is still to be applied.
@@ -237,10 +251,15 @@ impl Store {
             Cold::NotYet => SearchOutcome::NotYet,
             Cold::Damaged(why) => {
                 self.metrics.damaged_reads += 1;
-                SearchOutcome::Failed(format!("the queue index is damaged ({why}): restart the broker to rebuild it"))
+                SearchOutcome::Failed(format!(
+                    "the queue index is damaged ({why}) and is being made again from the log: try again"
+                ))
             }
             Cold::Failed(error) => {
-                SearchOutcome::Failed(format!("the queue index cannot be read ({error}): check the device"))
+                self.metrics.failed_reads += 1;
+                SearchOutcome::Failed(format!(
+                    "the queue index cannot be read ({error}): try again, or check the device"
+                ))
             }
         }
     }
@@ -347,7 +366,7 @@ impl Store {
             SearchOutcome::Found(min) => min,
             SearchOutcome::NotYet => return ReadOutcome::NotYet,
             SearchOutcome::Gone => return ReadOutcome::Gone,
-            SearchOutcome::Failed(remark) => return ReadOutcome::Damaged { next_offset: from, remark },
+            SearchOutcome::Failed(remark) => return ReadOutcome::Failed { remark },
         };
         let Some(queue) = self.state.queues.get(queue_id) else { return ReadOutcome::Gone };
         let (visible, next) = (queue.visible_offset, queue.next_offset);
@@ -374,7 +393,7 @@ impl Store {
                 },
                 Err(_) if given.records > 0 => break None,
                 Err(cold) => match self.cold::<()>(cold) {
-                    SearchOutcome::Failed(remark) => break Some(ReadOutcome::Damaged { next_offset: visible, remark }),
+                    SearchOutcome::Failed(remark) => break Some(ReadOutcome::Failed { remark }),
                     _ => break Some(ReadOutcome::NotYet),
                 },
             }
@@ -407,6 +426,9 @@ impl Store {
             match self.give_record(entries, index, &mut held, sink) {
                 Bytes::Ready => given.add(entry),
                 Bytes::NotYet => return Step::instead(given, || ReadOutcome::NotYet),
+                Bytes::Failed(why) if !mutant::active(Mutant::ReadErrorSkips) => {
+                    return Step::instead(given, || self.failed_read(&why));
+                }
                 Bytes::Failed(why) | Bytes::Damaged(why) => {
                     return Step::instead(given, || {
                         if mutant::active(Mutant::DamageReportedAbsent) {
@@ -422,6 +444,11 @@ impl Store {
             return Step::instead(given, || self.damaged_read(visible, why()));
         }
         Step::GoOn
+    }
+
+    fn failed_read(&mut self, why: &str) -> ReadOutcome {
+        self.metrics.failed_reads += 1;
+        ReadOutcome::Failed { remark: format!("{why}: try again; if it stays so, check the device") }
     }
 
     fn damaged_read(&mut self, next_offset: QueueOffset, why: String) -> ReadOutcome {
@@ -503,16 +530,57 @@ impl Store {
             assert!(whole, "an indexed record at {} is not in the tail", entry.position);
             return Bytes::Ready;
         }
+        let grain = Grain::of(entries, index);
         if held.as_ref().is_none_or(|held| !held.holds(entry)) {
-            match self.hold(entry, Grain::of(entries, index), held) {
+            match self.hold(entry, grain, held) {
                 Bytes::Ready => {}
                 other => return other,
             }
         }
-        match held {
+        let given = match held {
             Some(held) => self.give_held_record(entry, held, sink),
-            None => self.give_copied_record(entry, Grain::of(entries, index), sink),
+            None => self.give_copied_record(entry, grain, sink),
+        };
+        match given {
+            Bytes::Damaged(why) => {
+                *held = None;
+                self.doubt(entry.position, size_bytes, grain, why)
+            }
+            given => given,
         }
+    }
+
+    /// What came wrong from the disk may have been right there: it is read once more before it is called damaged. Gives what
+    /// is to be said meanwhile.
+    pub(super) fn doubt(&mut self, position: LogPosition, size_bytes: usize, grain: Grain, why: String) -> Bytes {
+        let known = self.scratch.doubted.iter().position(|doubted| *doubted == position);
+        if let Some(known) = known {
+            self.scratch.doubted.remove(known);
+            return Bytes::Damaged(why);
+        }
+        if mutant::active(Mutant::DamagedAtFirstSight) {
+            return Bytes::Damaged(why);
+        }
+        if self.scratch.doubted.len() == DOUBTED_MAX {
+            self.scratch.doubted.pop_front();
+        }
+        self.scratch.doubted.push_back(position);
+        self.drop_blocks_around(position, size_bytes);
+        let mut record = std::mem::take(&mut self.scratch.record);
+        let read = self.cold_bytes(position, size_bytes, grain, &mut record);
+        self.scratch.record = record;
+        match read {
+            Bytes::Ready => Bytes::Damaged(why),
+            other => other,
+        }
+    }
+
+    /// Lets the blocks of a record, and of the commit that it lies in, be read again.
+    pub(super) fn drop_blocks_around(&mut self, position: LogPosition, size_bytes: usize) {
+        let Some(segment) = self.segments.containing(position) else { return };
+        let (file, at) = (segment.file(), position.since(segment.start));
+        let around = COMMIT_SIZE_BYTES_MAX as u64;
+        self.cache.drop_range(file, at.saturating_sub(around), at + size_bytes as u64 + around);
     }
 
     /// Finds the block that holds all of a record; `held` is empty when it lies in more than one.
@@ -697,7 +765,9 @@ impl Store {
                 None => break,
             }
         }
-        Ok(None)
+        // Not one header between the segment's first place and a position that was written: the first one is what is lost.
+        let why = || Bytes::Damaged(format!("the commit that holds position {position} is damaged"));
+        if position < end { Err(why()) } else { Ok(None) }
     }
 
     /// The whole commit that starts at `start`, checked; nothing when none does.

@@ -186,6 +186,9 @@ impl Shard {
                     let remark = format!("{remark}; the next message that can be read has offset {next_offset}");
                     break Err(Attempt::Rejected(Rejection::because(Code::SYSTEM_ERROR, remark)));
                 }
+                ReadOutcome::Failed { remark } => {
+                    break Err(Attempt::Rejected(Rejection::because(Code::SYSTEM_ERROR, remark)));
+                }
                 ReadOutcome::Gone => break Err(Attempt::Rejected(NO_QUEUE)),
             }
         };

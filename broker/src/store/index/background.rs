@@ -8,6 +8,7 @@ use super::entry::ENTRY_SIZE_BYTES;
 use super::flush::{Cursor, Flush, Stage, drop_slice};
 use super::install::{Edit, Installed, apply};
 use super::merge::{Merge, MergeError, choose};
+use super::rebuild::Rebuild;
 use super::run::{Run, RunWriter, WriterPlan};
 use super::{Index, IndexError};
 use crate::disk::{Completion, DiskDone, DiskError, DiskOp, DiskOpKind, FileName, OpId};
@@ -113,12 +114,15 @@ impl Index {
         if !self.merges_suspended {
             self.start_merge();
         }
-        let more = self.flush_slice() || self.merge_slice();
+        let more = self.flush_slice() || self.merge_slice() || self.rebuild_slice();
         if !self.suspended {
             self.start_install();
         }
         self.installer.drive(next_id, ops_free, out);
         if let Some(Flush { stage: Stage::Writing(writer, _), .. }) = &mut self.flush {
+            writer.drive(next_id, ops_free, out);
+        }
+        if let Some(writer) = self.rebuild.as_mut().and_then(Rebuild::writer_mut) {
             writer.drive(next_id, ops_free, out);
         }
         for merge in self.merges.iter_mut().rev() {
@@ -149,7 +153,7 @@ impl Index {
             self.installed(installed);
             return Ok(true);
         }
-        if self.flush_on_disk(completion) {
+        if self.flush_on_disk(completion) || self.rebuild_on_disk(completion) {
             return Ok(true);
         }
         self.merge_on_disk(completion)
@@ -172,6 +176,7 @@ impl Index {
         let waits = self.suspended && self.installer.edits().next().is_some() && self.orphans.is_empty();
         self.flush.is_none()
             && self.merges.is_empty()
+            && self.rebuild.is_none()
             && self.orphans.is_empty()
             && self.garbage.is_idle()
             && (self.installer.is_idle() || waits)
@@ -187,6 +192,7 @@ impl Index {
         for merge in std::mem::take(&mut self.merges) {
             self.abandon(merge.writer.file(), merge.in_flight());
         }
+        self.abandon_rebuild();
         for edit in self.installer.edits() {
             self.garbage.waiting.extend(edit.add.iter().map(|run| run.header.file()));
         }
@@ -204,18 +210,18 @@ impl Index {
         (self.covered, self.covered_epoch, self.add_floor) = (LogPosition::ZERO, Epoch::ZERO, LogPosition::ZERO);
     }
 
-    fn take_run_number(&mut self) -> u64 {
+    pub(super) fn take_run_number(&mut self) -> u64 {
         self.run_number_next += 1;
         self.run_number_next - 1
     }
 
     /// Lets go of a file that is of no use, as soon as nothing of it is in flight.
-    fn abandon(&mut self, file: FileName, in_flight: Vec<OpId>) {
+    pub(super) fn abandon(&mut self, file: FileName, in_flight: Vec<OpId>) {
         self.orphans.extend(in_flight);
         self.garbage.push(file);
     }
 
-    fn fail(&mut self, error: DiskError) {
+    pub(super) fn fail(&mut self, error: DiskError) {
         self.failure = Some(error);
         self.suspended = true;
     }
@@ -295,9 +301,10 @@ impl Index {
     }
 
     /// Whether a run takes part in nothing that is going on.
-    fn is_free(&self, run: &Run) -> bool {
+    pub(super) fn is_free(&self, run: &Run) -> bool {
         let number = run.header.number;
         !self.merges.iter().any(|merge| merge.inputs().any(|input| input == number))
+            && !self.rebuild.as_ref().is_some_and(|rebuild| rebuild.is_of(number))
             && !self.installer.edits().any(|edit| edit.remove.contains(&number))
     }
 

@@ -17,6 +17,7 @@ mod install;
 mod merge;
 mod open;
 mod query;
+mod rebuild;
 mod recent;
 mod run;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use background::Garbage;
 use flush::{Flush, Stage};
 use install::Installer;
 use merge::Merge;
+use rebuild::Rebuild;
 use recent::RecentTable;
 use run::Run;
 
@@ -56,8 +58,8 @@ impl Default for IndexLimits {
 pub enum Cold {
     /// Blocks are being loaded: ask again after [`super::cache::BlockCache::loads_completed`] has changed.
     NotYet,
-    /// A run does not pass its checks. The next start builds the index anew; until then all else is answered. The store
-    /// may also build it at once ([`Index::discard`]).
+    /// A run does not pass its checks. It is made again from the log ([`Index::rebuild_wants`]); until then all else is
+    /// answered.
     Damaged(String),
     /// A read of a run failed. Said once; asking again reads again.
     Failed(DiskError),
@@ -102,6 +104,8 @@ pub struct Index {
     flush: Option<Flush>,
     /// Those of lower levels last.
     merges: Vec<Merge>,
+    /// A damaged run that is made again.
+    rebuild: Option<Rebuild>,
     installer: Installer,
     garbage: Garbage,
     /// Operations of what was abandoned; removals wait for them.
@@ -132,6 +136,7 @@ impl Index {
             trimmed: LogPosition::ZERO,
             flush: None,
             merges: Vec::new(),
+            rebuild: None,
             installer: Installer::new(0),
             garbage: Garbage::default(),
             orphans: Vec::new(),
@@ -208,7 +213,8 @@ impl Index {
         let tops: usize = self.runs.iter().map(|run| size_of::<Run>() + run.tops.capacity() * 4).sum();
         let writing = matches!(&self.flush, Some(Flush { stage: Stage::Writing(..), .. }));
         let merging: usize = self.merges.iter().map(Merge::memory_bytes).sum();
-        let writers = usize::from(writing) + self.merges.len();
-        self.recent.memory_bytes() + tops + merging + writers * run::WRITER_BYTES_MAX
+        let rebuilding = self.rebuild.as_ref().map_or(0, Rebuild::memory_bytes);
+        let writers = usize::from(writing) + self.merges.len() + usize::from(self.rebuild.is_some());
+        rebuilding + self.recent.memory_bytes() + tops + merging + writers * run::WRITER_BYTES_MAX
     }
 }

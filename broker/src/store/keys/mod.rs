@@ -46,7 +46,7 @@ pub(super) use extract::UnknownTopic;
 pub use extract::{Keyed, MESSAGE_KEY_COUNT_MAX};
 pub use hash::KeyKind;
 pub use query::{KeyQuery, QueryOutcome};
-pub use rescan::{RESCAN_PACE_NS, RESCAN_RETRY_NS, RESCAN_RUN_BYTES, RESCAN_SLICE_BYTES};
+pub use rescan::RESCAN_RUN_BYTES;
 pub use table::KEY_SLOT_SIZE_BYTES;
 
 /// What the key index may take.
@@ -84,6 +84,8 @@ pub struct KeyIndex {
     overflowed: bool,
     flush: Option<Flush>,
     rescan: Option<Rescan>,
+    /// Parts of gaps that the disk fails to read, in order: they stay gaps until the next start.
+    unreadable: Vec<Range<LogPosition>>,
     /// In the order of the log.
     runs: Vec<Rc<Run>>,
     run_number_next: u64,
@@ -109,6 +111,7 @@ impl KeyIndex {
             overflowed: false,
             flush: None,
             rescan: None,
+            unreadable: Vec::new(),
             runs: Vec::new(),
             run_number_next: 0,
             merges: Vec::new(),

@@ -195,11 +195,14 @@ impl Store {
             }
         }
         let has_gap = self.keys.gaps().next().is_some();
-        let rebuilding =
-            has_gap.then(|| "the key index is being rebuilt from the log: ask again in some minutes".into());
+        let missing = if self.keys.is_given_up() {
+            "messages may be missing: a part of the log cannot be read to rebuild the key index (check the device)"
+        } else {
+            "the key index is being rebuilt from the log: ask again in some minutes"
+        };
         let mut messages = std::mem::take(&mut query.found);
         messages.reverse();
-        QueryOutcome::Found { messages, incomplete: query.incomplete.take().or(rebuilding) }
+        QueryOutcome::Found { messages, incomplete: query.incomplete.take().or(has_gap.then(|| missing.into())) }
     }
 
     /// The message that an entry tells of.

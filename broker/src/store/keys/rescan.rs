@@ -1,55 +1,34 @@
-//! Gaps are scanned again: entries that were lost are made anew from the log, while the shard serves.
+//! Gaps are scanned again: entries that were lost are made anew from the log, while the shard serves (`store::scan`).
 //!
-//! One slice at a time ([`RESCAN_SLICE_BYTES`], every [`RESCAN_PACE_NS`]: at most about 64 MB/s of reads, below those that
-//! clients wait for), through the shard's block cache. What was found becomes a run when there is enough of it, and the
-//! gap is shorter by that; a crash loses at most the last of them. Where the disk fails to read, the scan waits and tries again
-//! ([`RESCAN_RETRY_NS`]): a run must not say that nothing is there. What the log itself has lost is passed over: its messages
-//! cannot be read anyhow, so nothing is missed. A commit whose header cannot be read costs the entries of all
-//! its records; its place is found by looking at each aligned place for the next header of this log, and of the epoch
-//! that this part of the log was written in: what an older incarnation left in the dead end of a segment is not taken.
+//! What was found becomes a run when there is enough of it, and the gap is shorter by that; a crash loses at most the last
+//! of them. What the log itself has lost is passed over: its messages cannot be read anyhow, so nothing is missed. What the
+//! disk fails to read, however often it is asked, stays a gap: questions say that something may be missing, and the next
+//! start tries again.
 
 use super::extract::entries_of;
 use super::table::Table;
 use super::{Flush, KeyIndex};
 use crate::now::Now;
 use crate::store::Store;
-use crate::store::cache::SEGMENT_BLOCK_SIZE_BYTES;
-use crate::store::format::{COMMIT_HEADER_SIZE_BYTES, CommitHeader, EpochStart};
-use crate::store::read::{Bytes, Grain};
+use crate::store::format::{COMMIT_HEADER_SIZE_BYTES, EpochStart};
+use crate::store::scan::{PROBES_MAX, SCAN_PACE_NS, SCAN_RETRY_NS, SCAN_SLICE_BYTES, ScanPlace, Scanned, epoch_at};
 use ringmq_proto::ids::{Epoch, LogPosition};
 use ringmq_proto::record::records;
-
-/// Log bytes of one slice of a scan.
-pub const RESCAN_SLICE_BYTES: u64 = 256 << 10;
-
-/// Time between two slices, in nanoseconds.
-pub const RESCAN_PACE_NS: u64 = 4_000_000;
-
-/// Time until a place that the disk failed to read is tried again, in nanoseconds.
-pub const RESCAN_RETRY_NS: u64 = 1_000_000_000;
+use std::ops::Range;
 
 /// Log bytes after which what was found is written, however little it is: a crash costs no more.
 pub const RESCAN_RUN_BYTES: u64 = 1 << 30;
-
-/// Places without a commit's header that one slice looks at.
-const PROBES_MAX: u32 = 1024;
 
 /// A scan that is going on.
 pub(super) struct Rescan {
     /// Entries of the log from `start` to `at`.
     pub(super) table: Table,
     pub(super) start: LogPosition,
-    pub(super) at: LogPosition,
+    pub(super) place: ScanPlace,
     /// The end of the gap.
     pub(super) end: LogPosition,
-}
-
-/// What one step of a scan came to.
-enum Step {
-    On,
-    NotYet,
-    /// The disk fails: later.
-    Failed,
+    /// Behind what cannot be read at the place: the scan ends before it.
+    pub(super) unreadable_to: Option<LogPosition>,
 }
 
 impl KeyIndex {
@@ -61,33 +40,61 @@ impl KeyIndex {
         if self.suspended || self.flush.as_ref().is_some_and(|flush| flush.is_rescan) {
             return None;
         }
-        let gap = self.gaps().next()?;
-        Some(Rescan { table: Table::default(), start: gap.start, at: gap.start, end: gap.end })
+        let gap = self.next_gap()?;
+        let place = ScanPlace::new(gap.start);
+        Some(Rescan { table: Table::default(), start: gap.start, place, end: gap.end, unreadable_to: None })
+    }
+
+    /// The next part of a gap to scan: not what the disk fails to read.
+    fn next_gap(&self) -> Option<Range<LogPosition>> {
+        self.gaps().find_map(|gap| {
+            let mut rest = gap;
+            for part in &self.unreadable {
+                if part.start <= rest.start {
+                    rest.start = rest.start.max(part.end);
+                } else {
+                    rest.end = rest.end.min(part.start);
+                }
+            }
+            (!rest.is_empty()).then_some(rest)
+        })
+    }
+
+    /// Whether nothing but what the disk fails to read is missing.
+    pub(super) fn is_given_up(&self) -> bool {
+        !self.unreadable.is_empty() && self.next_gap().is_none()
+    }
+
+    /// What cannot be read stays a gap until the next start.
+    fn give_up(&mut self, part: Range<LogPosition>) {
+        self.unreadable.push(part);
+        self.unreadable.sort_by_key(|part| part.start);
     }
 
     /// Whether enough was found to be written.
     fn is_ready(&self, rescan: &Rescan) -> bool {
-        let scanned_bytes = rescan.at.get().saturating_sub(rescan.start.get());
-        rescan.at >= rescan.end
+        let scanned_bytes = rescan.place.at.get().saturating_sub(rescan.start.get());
+        rescan.place.at >= rescan.end
+            || rescan.unreadable_to.is_some()
             || rescan.table.len() >= self.limits.rescan_entry_count_max
             || scanned_bytes >= RESCAN_RUN_BYTES
     }
 
     /// Keeps a scan until its next slice; hands it to the disk when it is ready and the disk has nothing of ours to write.
     fn give_rescan(&mut self, rescan: Rescan, epochs: &[EpochStart]) {
-        if self.is_ready(&rescan) && self.flush.is_none() {
-            let Rescan { table, start, at, .. } = rescan;
-            self.flush = Some(Flush::new(table, (start, at), epoch_at(epochs, at), true));
-        } else {
+        if !self.is_ready(&rescan) || self.flush.is_some() {
             self.rescan = Some(rescan);
+            return;
+        }
+        let Rescan { table, start, place, unreadable_to, .. } = rescan;
+        if let Some(to) = unreadable_to {
+            self.give_up(place.at..to);
+        }
+        if start < place.at {
+            let epoch = epoch_at(epochs, place.at).unwrap_or(Epoch::ZERO);
+            self.flush = Some(Flush::new(table, (start, place.at), epoch, true));
         }
     }
-}
-
-/// The epoch of the commit that a position lies in, as far as the table tells.
-fn epoch_at(epochs: &[EpochStart], position: LogPosition) -> Epoch {
-    let index = epochs.partition_point(|line| line.start <= position);
-    index.checked_sub(1).map_or(Epoch::ZERO, |index| epochs[index].epoch)
 }
 
 impl Store {
@@ -97,84 +104,35 @@ impl Store {
             return due_ns;
         }
         let mut rescan = self.keys.take_rescan()?;
-        let slice_end = rescan.at.plus(RESCAN_SLICE_BYTES);
-        let mut pace_ns = RESCAN_PACE_NS;
+        let slice_end = rescan.place.at.plus(SCAN_SLICE_BYTES);
+        let mut pace_ns = SCAN_PACE_NS;
+        let mut bytes = Vec::new();
         for _ in 0..PROBES_MAX {
-            if self.keys.is_ready(&rescan) || rescan.at >= slice_end {
+            if self.keys.is_ready(&rescan) || rescan.place.at >= slice_end {
                 break;
             }
-            match self.rescan_step(&mut rescan) {
-                Step::On => {}
-                Step::NotYet => break,
-                Step::Failed => {
-                    pace_ns = RESCAN_RETRY_NS;
+            let trimmed = self.keys.trimmed;
+            if rescan.place.at < trimmed {
+                rescan.place.go_on(trimmed.min(rescan.end));
+                continue;
+            }
+            let at = rescan.place.at;
+            match self.scan_log(&mut rescan.place, &mut bytes) {
+                Scanned::Commit(end) => {
+                    self.rescan_records(at, &bytes, &mut rescan);
+                    rescan.place.go_on(end.min(rescan.end));
+                }
+                Scanned::Nothing(next) | Scanned::Damaged(next) => rescan.place.go_on(next.min(rescan.end)),
+                Scanned::Unreadable(next) => rescan.unreadable_to = Some(next.min(rescan.end)),
+                Scanned::NotYet => break,
+                Scanned::Failed => {
+                    pace_ns = SCAN_RETRY_NS;
                     break;
                 }
             }
         }
         self.keys.give_rescan(rescan, self.commits.epochs());
         Some(now.boot_ns + pace_ns)
-    }
-
-    fn rescan_step(&mut self, rescan: &mut Rescan) -> Step {
-        let at = rescan.at.max(self.keys.trimmed);
-        let segment_size_bytes = self.segments.size_bytes();
-        let next_segment = LogPosition::new((at.get() / segment_size_bytes + 1) * segment_size_bytes);
-        let is_inside = self.segments.containing(at).is_some_and(|segment| at < segment.end);
-        if !is_inside || at >= rescan.end {
-            rescan.at = next_segment.min(rescan.end);
-            return Step::On;
-        }
-        let mut bytes = Vec::new();
-        let outcome = self.rescan_commit(at, &mut bytes);
-        let next = match outcome {
-            Ok(Some(end)) => {
-                self.rescan_records(at, &bytes, rescan);
-                end
-            }
-            Ok(None) => at.plus(self.commits.constants().alignment_bytes as u64),
-            Err(Bytes::NotYet) => return Step::NotYet,
-            Err(Bytes::Failed(_)) => {
-                self.metrics.background_failures += 1;
-                return Step::Failed;
-            }
-            Err(_) => {
-                self.metrics.background_failures += 1;
-                let block = SEGMENT_BLOCK_SIZE_BYTES as u64;
-                LogPosition::new((at.get() / block + 1) * block)
-            }
-        };
-        rescan.at = next.min(rescan.end);
-        Step::On
-    }
-
-    /// The commit that starts here, and where it ends; nothing when none does. Its records are not checked yet.
-    fn rescan_commit(&mut self, at: LogPosition, bytes: &mut Vec<u8>) -> Result<Option<LogPosition>, Bytes> {
-        let end = self.segments.containing(at).map_or(at, |segment| segment.end);
-        if end.since(at) < COMMIT_HEADER_SIZE_BYTES as u64 {
-            return Ok(None);
-        }
-        self.ready_bytes(at, COMMIT_HEADER_SIZE_BYTES, Grain::Large, bytes)?;
-        let decoded = CommitHeader::decode(bytes, self.identity.log_id, at);
-        let Some((header, _)) = decoded.ok().filter(|(header, _)| header.end() <= end) else { return Ok(None) };
-        if header.epoch != epoch_at(self.commits.epochs(), at) {
-            return Ok(None);
-        }
-        self.ready_bytes(at, header.length as usize, Grain::Large, bytes)?;
-        Ok(Some(header.end()))
-    }
-
-    pub(super) fn ready_bytes(
-        &mut self,
-        at: LogPosition,
-        length: usize,
-        grain: Grain,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Bytes> {
-        match self.cold_bytes(at, length, grain, out) {
-            Bytes::Ready => Ok(()),
-            other => Err(other),
-        }
     }
 
     fn rescan_records(&mut self, start: LogPosition, commit: &[u8], rescan: &mut Rescan) {

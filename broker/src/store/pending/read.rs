@@ -76,6 +76,7 @@ impl Store {
         let read = self.cold_bytes(entry.position, message_bytes + PENDING_RECORD_SIZE_BYTES, grain, &mut bytes);
         let why = match read {
             Bytes::Ready => {
+                let whole_bytes = message_bytes + PENDING_RECORD_SIZE_BYTES;
                 let log_id = self.identity.log_id;
                 let whole = RecordView::decode(&bytes).is_ok_and(|(message, rest)| {
                     let second = entry.position.plus(u64::from(message.header.length));
@@ -88,7 +89,12 @@ impl Store {
                     bytes.drain(..ringmq_proto::record::RECORD_HEADER_SIZE_BYTES);
                     return PendingRead::Found(bytes);
                 }
-                format!("the pending message at {} does not match its checksum", entry.position)
+                let why = format!("the pending message at {} does not match its checksum", entry.position);
+                match self.doubt(entry.position, whole_bytes, grain, why) {
+                    Bytes::Damaged(why) => why,
+                    Bytes::Failed(why) => return PendingRead::Failed(why),
+                    Bytes::Ready | Bytes::NotYet => return PendingRead::NotYet,
+                }
             }
             Bytes::NotYet => return PendingRead::NotYet,
             Bytes::Failed(why) => return PendingRead::Failed(why),

@@ -14,6 +14,7 @@
 //! sound (older records are ignored, the same one may come again), and tells retention what a leaving segment owes.
 
 pub mod attributes;
+mod damage;
 mod group_record;
 mod groups;
 mod reader;
@@ -26,10 +27,12 @@ use super::queues::{NamePlace, Queue, Queues};
 use crate::mutant::{self, Mutant};
 use crate::store::pending::table::PendingTable;
 use attributes::Attributes;
+use damage::Damage;
 use groups::Groups;
 use records::{GroupRecord, QueueRange, StateRecord, TopicRecord, TrimRecord};
 use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 pub use groups::GroupOffset;
 
@@ -121,6 +124,8 @@ pub struct State {
     groups: Groups,
     pub(super) queues: Queues,
     trim: LogPosition,
+    /// What was found damaged and is still retained.
+    damage: Damage,
     /// The store time that the last trim (or the snapshot) said.
     store_time_ms: u64,
     /// Deleted topics by the place of the record that last said so, with their slots.
@@ -184,6 +189,16 @@ impl State {
     /// Everything below is no longer retained.
     pub fn trim(&self) -> LogPosition {
         self.trim
+    }
+
+    /// Whether anything from `from` on and below `to` was ever found damaged.
+    pub(super) fn is_damaged_between(&self, from: LogPosition, to: LogPosition) -> bool {
+        self.damage.touches(from, to)
+    }
+
+    /// Whether all of this part is known to be damaged.
+    pub(super) fn knows_damage(&self, part: &Range<LogPosition>) -> bool {
+        self.damage.holds(part)
     }
 
     /// No message in what a trim or a snapshot stands for was stored later, in ms.
@@ -320,11 +335,16 @@ impl State {
             StateRecord::Trim(trim) => self.apply_trim(trim),
             StateRecord::Pending(pending) => self.pending.apply_pending(position, pending),
             StateRecord::Settled(settled) => self.pending.apply_settled(position, &settled),
+            StateRecord::Damage { from, to } => {
+                self.damage.add(position, from..to);
+                self.damage.trim(self.trim);
+            }
         }
     }
 
     fn apply_trim(&mut self, trim: TrimRecord) {
         self.trim = self.trim.max(trim.position);
+        self.damage.trim(self.trim);
         self.store_time_ms = self.store_time_ms.max(trim.store_time_ms);
         self.next_queue_id = self.next_queue_id.max(trim.next_queue_id);
         self.groups.next_id = self.groups.next_id.max(trim.next_group_id);
@@ -501,6 +521,7 @@ impl State {
         }
         hasher.update(&self.trim.get().to_le_bytes());
         hasher.update(&self.pending.digest().to_le_bytes());
+        hasher.update(format!("{:?}", self.damage.parts().collect::<Vec<_>>()).as_bytes());
         hasher.finalize()
     }
 }

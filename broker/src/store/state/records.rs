@@ -13,6 +13,7 @@
 //! floor  (21)  next offset u64
 //! trim   (22)  position u64 | store time u64, ms | next queue id u32 | next group id u32 | forgotten topic version u64
 //! pending (24) and settled (25): see `store::pending::record`
+//! damage (28)  from u64 | to u64
 //! ```
 
 use super::attributes::Attributes;
@@ -61,6 +62,13 @@ pub enum StateRecord {
     Pending(Pending),
     /// A message waits no longer.
     Settled(Settled),
+    /// A part of the log that was promised cannot be read.
+    Damage {
+        /// Its first position.
+        from: LogPosition,
+        /// Behind its last one.
+        to: LogPosition,
+    },
 }
 
 /// A trim: everything below a position is no longer retained, and what nothing else in the log may say any more.
@@ -121,6 +129,7 @@ impl StateRecord {
             Self::Trim(_) => RecordKind::TRIM,
             Self::Pending(_) => RecordKind::PENDING,
             Self::Settled(_) => RecordKind::SETTLED,
+            Self::Damage { .. } => RecordKind::DAMAGE,
         }
     }
 
@@ -153,6 +162,10 @@ impl StateRecord {
             }
             Self::Pending(pending) => pending.encode(out),
             Self::Settled(settled) => settled.encode(out),
+            Self::Damage { from, to } => {
+                out.extend(from.get().to_le_bytes());
+                out.extend(to.get().to_le_bytes());
+            }
         }
     }
 
@@ -172,6 +185,7 @@ impl StateRecord {
             RecordKind::TRIM => TrimRecord::decode(reader).map(Self::Trim),
             RecordKind::PENDING => Pending::decode(queue_id, payload).map(Self::Pending),
             RecordKind::SETTLED => Settled::decode(payload).map(Self::Settled),
+            RecordKind::DAMAGE => decode_damage(reader),
             _ => return Ok(None),
         };
         record.map(Some).ok_or(MalformedState { kind })
@@ -194,6 +208,11 @@ fn decode_u64(mut reader: Reader<'_>) -> Option<u64> {
 fn decode_offset(mut reader: Reader<'_>, queue: QueueId) -> Option<StateRecord> {
     let (group_id, _zero, offset) = (reader.u32()?, reader.u32()?, reader.u64()?);
     reader.end(StateRecord::Offset { group_id, queue, offset: QueueOffset::new(offset) })
+}
+
+fn decode_damage(mut reader: Reader<'_>) -> Option<StateRecord> {
+    let (from, to) = (LogPosition::new(reader.u64()?), LogPosition::new(reader.u64()?));
+    reader.end(StateRecord::Damage { from, to }).filter(|_| from < to)
 }
 
 impl TopicRecord {
@@ -306,6 +325,7 @@ mod tests {
                 next_group_id: 8,
                 forgotten_version: 9,
             }),
+            StateRecord::Damage { from: LogPosition::new(512), to: LogPosition::new(4096) },
         ];
         for record in records {
             let mut payload = Vec::new();

@@ -1,6 +1,6 @@
 //! Small state as a list of the records that would make it, taken in slices: for snapshots, and for what retention owes.
 //!
-//! A [`Cursor`] walks topics, groups with their offsets, queues that have a floor to keep, then half messages (other pending
+//! A [`Cursor`] walks topics, groups with their offsets, queues that have a floor to keep, what was found damaged, then half messages (other pending
 //! messages have an index of their own). State may change between
 //! slices: whatever a slice saw is as new or newer than the position at which the walk began, and recovery replays the
 //! log from there, so a snapshot of mixed ages comes out right (see `State::apply`).
@@ -22,6 +22,8 @@ pub enum Cursor {
     Offsets(String, QueueId),
     /// At the first queue from this id on.
     Queues(QueueId),
+    /// At the first damaged part that begins behind this position, or at the very first.
+    Damage(Option<LogPosition>),
     /// At the first half message whose origin is greater.
     Pending(LogPosition),
     /// Through.
@@ -51,6 +53,7 @@ impl State {
                 Cursor::Groups(after) => self.walk_group(after, below, &mut out),
                 Cursor::Offsets(name, from) => self.walk_offset(name, *from, below, &mut out),
                 Cursor::Queues(from) => self.walk_queue(*from, below, &mut out),
+                Cursor::Damage(after) => self.walk_damage(*after, below, &mut out),
                 Cursor::Pending(after) => self.walk_pending(*after, below, &mut out),
                 Cursor::Done => return,
             };
@@ -97,12 +100,27 @@ impl State {
     }
 
     fn walk_queue(&self, from: QueueId, below: LogPosition, out: &mut impl FnMut(LogPosition, StateRecord)) -> Cursor {
-        let pending = Cursor::Pending(LogPosition::ZERO);
-        let Some((id, queue)) = self.queues.next_from(from) else { return pending };
+        let damage = Cursor::Damage(None);
+        let Some((id, queue)) = self.queues.next_from(from) else { return damage };
         if queue.visible_offset.get() > 0 && queue.last_position < below {
             out(queue.last_position, StateRecord::Floor { queue: id, next_offset: queue.visible_offset });
         }
-        id.get().checked_add(1).map_or(pending, |next| Cursor::Queues(QueueId::new(next)))
+        id.get().checked_add(1).map_or(damage, |next| Cursor::Queues(QueueId::new(next)))
+    }
+
+    fn walk_damage(
+        &self,
+        after: Option<LogPosition>,
+        below: LogPosition,
+        out: &mut impl FnMut(LogPosition, StateRecord),
+    ) -> Cursor {
+        let Some((part, position)) = self.damage.after(after) else { return Cursor::Pending(LogPosition::ZERO) };
+        // What retention gives up with the part itself is not owed.
+        let goes_too = below.get() < u64::MAX && part.end <= below;
+        if position < below && !goes_too && !mutant::active(Mutant::DamageForgotten) {
+            out(position, StateRecord::Damage { from: part.start, to: part.end });
+        }
+        Cursor::Damage(Some(part.start))
     }
 
     fn walk_pending(

@@ -52,7 +52,9 @@ impl Shard {
             ReadOutcome::Found { .. } | ReadOutcome::End | ReadOutcome::Moved { .. } => {}
             ReadOutcome::NotYet => return Err(Stop::Load),
             ReadOutcome::Gone => return Err(NO_QUEUE.into()),
-            ReadOutcome::Damaged { remark, .. } => return Err(Rejection::because(Code::SYSTEM_ERROR, remark).into()),
+            ReadOutcome::Damaged { remark, .. } | ReadOutcome::Failed { remark } => {
+                return Err(Rejection::because(Code::SYSTEM_ERROR, remark).into());
+            }
         }
         let data = ConsumeQueueData {
             filter_data: offline.map(|group| format!("{group}@{} is not online!", request.topic)),
