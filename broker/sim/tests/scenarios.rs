@@ -45,6 +45,7 @@ scenarios! {
     damage_in_a_trimmed_log_gives_no_offset_twice,
     misdirected_write_is_refused_and_reported,
     write_that_goes_astray_is_seen_by_the_next_start,
-    damaged_index_is_refused_and_rebuilt_by_a_restart,
+    damaged_index_is_refused_and_made_again,
+    damage_at_the_beginning_of_a_queue_stays_damage,
     dead_disk_is_asked_again_after_a_while,
 }

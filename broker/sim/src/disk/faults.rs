@@ -1,6 +1,6 @@
 //! What goes wrong with a simulated disk, and when.
 
-use ringmq_broker::disk::{DiskErrorKind, DiskOpKind};
+use ringmq_broker::disk::{DiskErrorKind, DiskOpKind, FileName};
 
 /// Which operations a fault counts and hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,8 @@ pub struct Faults {
     pub lying: bool,
     /// The write with this many writes before it lands one sector size further on.
     pub misdirect_after: Option<u64>,
+    /// The read of a segment with this many before it gives wrong bytes, once: what is stored is right.
+    pub garble_after: Option<u64>,
 }
 
 impl Faults {
@@ -89,16 +91,24 @@ impl Faults {
 
     /// Counts a write; says whether it goes astray.
     pub fn misdirects(&mut self) -> bool {
-        match self.misdirect_after {
-            Some(0) => {
-                self.misdirect_after = None;
-                true
-            }
-            Some(left) => {
-                self.misdirect_after = Some(left - 1);
-                false
-            }
-            None => false,
-        }
+        count_down(&mut self.misdirect_after)
     }
+
+    /// Counts a read; says whether it gives wrong bytes.
+    pub fn garbles(&mut self, file: FileName) -> bool {
+        matches!(file, FileName::Segment(_)) && count_down(&mut self.garble_after)
+    }
+}
+
+/// Whether this is the one.
+fn count_down(left: &mut Option<u64>) -> bool {
+    *left = match *left {
+        None => return false,
+        Some(0) => {
+            *left = None;
+            return true;
+        }
+        Some(left) => Some(left - 1),
+    };
+    false
 }

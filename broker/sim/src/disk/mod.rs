@@ -21,6 +21,9 @@ use ringmq_broker::disk::{
     BlockPool, Completion, Directory, Disk, DiskDone, DiskError, DiskErrorKind, DiskOp, DiskOpKind, FileName,
 };
 
+/// A garbled read has a wrong bit so often.
+const GARBLED_EVERY_BYTES: usize = 61;
+
 thread_local! {
     /// Blocks of all disks of a thread: made once, so that a history does not fill megabytes with zeros.
     static POOL: BlockPool = BlockPool::new(64 << 20);
@@ -356,6 +359,11 @@ impl SimDisk {
                 let inode = find(&self.names, file)?;
                 let mut block = self.pool.take(*length);
                 let read = self.files[inode].read(*offset, &mut block[..*length]);
+                if self.faults.garbles(*file) {
+                    self.counters.faults += 1;
+                    // Something on the way: no record of it is whole.
+                    block[..read].iter_mut().step_by(GARBLED_EVERY_BYTES).for_each(|byte| *byte ^= 4);
+                }
                 return Ok(DiskDone::Read { block: block.freeze(), length: read });
             }
             DiskOpKind::Sync { file } => {

@@ -225,38 +225,97 @@ pub(super) fn write_that_goes_astray_is_seen_by_the_next_start(alignment: usize)
     assert_eq!(rig.read_all(queue)[..8], expected[..]);
 }
 
-/// "The queue index is damaged: restart the broker to rebuild it": the reader is refused, a restart builds it anew, and
-/// nothing is missing then.
-pub(super) fn damaged_index_is_refused_and_rebuilt_by_a_restart(alignment: usize) {
+/// A damaged run of the queue index is made again while the shard serves: a reader is refused and asks again, and nothing is
+/// missing. A restart before that is done builds it anew.
+pub(super) fn damaged_index_is_refused_and_made_again(alignment: usize) {
     const INDEX_BLOCK: u64 = 64 << 10;
-    let mut rig = Rig::new(16, alignment, SEGMENT);
+    for restarts in [false, true] {
+        let mut rig = Rig::new(16, alignment, SEGMENT);
+        rig.kill();
+        rig.options.index.uncovered_bytes_max = 8 << 10;
+        rig.open();
+        let queue = rig.topic("orders", 1)[0];
+        let count = 40;
+        for n in 0..count {
+            let _promised = rig.send(queue, &body(n));
+        }
+        rig.idle();
+        rig.stop();
+        let runs: Vec<_> =
+            rig.disk.files(Directory::Index).into_iter().filter(|(file, _)| matches!(file, FileName::Run(_))).collect();
+        assert!(!runs.is_empty(), "the index has runs");
+        for (run, _) in &runs {
+            // Block 0 is looked at by the start; block 1 holds entries.
+            rig.disk.flip(*run, INDEX_BLOCK + 100, 3);
+        }
+        rig.open();
+        let refused = loop {
+            match rig.try_read(queue, 0) {
+                ReadOutcome::NotYet => rig.settle(),
+                other => break other,
+            }
+        };
+        let ReadOutcome::Failed { remark } = refused else { panic!("{refused:?}") };
+        assert!(remark.contains("is being made again from the log: try again"), "{remark}");
+        if restarts {
+            rig.stop();
+            rig.open();
+        }
+        for _ in 0..200 {
+            rig.pass_ms(5);
+            rig.settle();
+            // Each run is found to be damaged when it is asked.
+            let _asked = rig.try_read(queue, 0);
+        }
+        assert_eq!(rig.read_all(queue), whole(count), "restarted: {restarts}");
+        rig.stop();
+        rig.open();
+        assert_eq!(rig.read_all(queue), whole(count), "what was made again is there after a start");
+    }
+}
+
+/// A start that finds damage, and makes the index without it, is followed by one that does not look there again: the first
+/// messages of the queue are damaged for both, and never "before the queue begins".
+pub(super) fn damage_at_the_beginning_of_a_queue_stays_damage(alignment: usize) {
+    let mut rig = Rig::new(17, alignment, SEGMENT);
     rig.kill();
     rig.options.index.uncovered_bytes_max = 8 << 10;
+    rig.options.checkpoint_interval_bytes = 8 << 10;
+    rig.options.retention.bytes = Some(2 * SEGMENT);
     rig.open();
-    let queue = rig.topic("orders", 1)[0];
-    let count = 40;
-    for n in 0..count {
-        let _promised = rig.send(queue, &body(n));
+    let (noise, queue) = (rig.topic("noise", 1)[0], rig.topic("orders", 1)[0]);
+    let filler = vec![7; 2000];
+    while rig.store().log_start().get() < SEGMENT {
+        let _promised = rig.send(noise, &filler);
+        rig.pass_ms(1100);
+        rig.settle();
     }
+    let first = rig.send(queue, &body(0));
+    let _second = rig.send(noise, &filler);
+    let _third = rig.send(queue, &body(1));
     rig.idle();
     rig.stop();
-    let runs: Vec<_> =
-        rig.disk.files(Directory::Index).into_iter().filter(|(file, _)| matches!(file, FileName::Run(_))).collect();
-    assert!(!runs.is_empty(), "the index has runs");
-    for (run, _) in &runs {
-        // Block 0 is looked at by the start; block 1 holds entries.
-        rig.disk.flip(*run, INDEX_BLOCK + 100, 3);
+    let segment = first.position.get() / SEGMENT * SEGMENT;
+    rig.disk.flip(FileName::Segment(LogPosition::new(segment)), first.position.get() - segment + 20, 1);
+    for (file, _) in rig.disk.files(Directory::Index).into_iter().chain(rig.disk.files(Directory::Snapshot)) {
+        rig.disk.lose(file);
     }
     rig.open();
-    let refused = loop {
-        match rig.try_read(queue, 0) {
-            ReadOutcome::NotYet => rig.settle(),
-            other => break other,
+    let expected = [(0, Got::Refused), (1, Got::Message(body(1)))];
+    assert_eq!(rig.read_all(queue), expected, "the start that finds it");
+    for round in 0..3 {
+        for _ in 0..8 {
+            let _promised = rig.send(noise, &filler);
         }
-    };
-    let ReadOutcome::Damaged { remark, .. } = refused else { panic!("{refused:?}") };
-    assert!(remark.contains("restart the broker to rebuild it"), "{remark}");
-    rig.stop();
-    rig.open();
-    assert_eq!(rig.read_all(queue), whole(count));
+        rig.idle();
+        if round == 1 {
+            rig.cut_power()
+        } else {
+            rig.stop()
+        }
+        let report = rig.open();
+        assert!(round == 0 || report.damaged.is_empty(), "the start looks there again: {report:?}");
+        assert!(rig.store().log_start() <= first.position, "the message is trimmed");
+        assert_eq!(rig.read_all(queue), expected, "start {round} after it");
+    }
 }

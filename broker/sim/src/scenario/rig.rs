@@ -300,6 +300,7 @@ impl Rig {
                 ReadOutcome::NotYet => self.settle_loads(),
                 ReadOutcome::End => return all,
                 ReadOutcome::Gone => panic!("{queue:?} is gone"),
+                ReadOutcome::Failed { remark } => panic!("{queue:?} at {from}: {remark}"),
             }
         }
     }

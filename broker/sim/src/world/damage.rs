@@ -6,7 +6,6 @@
 //! a damaged record of state is the business of a scenario.
 
 use super::World;
-use super::client::Client;
 use crate::log::Commit;
 use ringmq_broker::disk::{Directory, FileName};
 
@@ -123,24 +122,5 @@ impl World {
         self.ledger.derived_damaged = true;
         self.ledger.index_damaged |= file.directory() == Directory::Index;
         self.tally.flips += 1;
-    }
-
-    /// "Restart the broker to rebuild it": everything is read, so that what is damaged in the index is found; then a restart
-    /// is all that it takes.
-    pub(super) fn rebuild_the_index(&mut self) {
-        self.settle();
-        let reader = self.clients.len();
-        self.clients.push(Client::new(u32::try_from(reader).unwrap_or(u32::MAX), self.trace));
-        self.look_for_made_topics();
-        self.open_everything(reader);
-        for (handle, queue) in self.clients[reader].handles().to_vec() {
-            self.read_through(reader, handle, queue);
-        }
-        self.quiesce();
-        if !self.is_wrong() {
-            self.say(|| "restart, to rebuild the index".into());
-            self.restart();
-        }
-        self.ledger.index_damaged = false;
     }
 }

@@ -5,6 +5,7 @@
 
 use super::later::Later;
 use super::plan::Plan;
+use super::remote::locks::Held;
 use ringmq_checker::{Content, Judge, MessageId, Outcome, Polled, QueueIndex, Rules, RunSeed};
 use ringmq_proto::ids::{LogPosition, QueueId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,6 +99,8 @@ pub(super) struct Ledger {
     pub later_accepted: u64,
     /// Ends of them, and messages sent back, that were acknowledged.
     pub ends_accepted: u64,
+    /// Who has locked which queue.
+    pub locks: Held,
     /// Operations of the disk may fail now: reads may be refused.
     pub faulty: bool,
     /// The first thing that is wrong and that the judge cannot see.
@@ -137,6 +140,7 @@ impl Ledger {
             later: Later::new(plan.clock_set_permille > 0),
             later_accepted: 0,
             ends_accepted: 0,
+            locks: Held::default(),
             faulty: false,
             wrong: None,
         }
@@ -251,10 +255,7 @@ impl Ledger {
     /// message that is retained, and what is not retained is owed no more.
     pub(super) fn trimmed(&mut self, queue: QueueIndex, min_offset: u64, log_start: LogPosition) {
         let books = self.queue(queue);
-        // A start that has not seen the damage any more takes what was damaged at the beginning of a queue for trimmed.
-        let is_owed = |offset: u64| !self.excused.contains_key(&(books.id, offset));
-        let first_retained =
-            books.positions.iter().find(|(offset, position)| **position >= log_start.get() && is_owed(**offset));
+        let first_retained = books.positions.iter().find(|(_, position)| **position >= log_start.get());
         let first_retained = first_retained.map_or(books.known_end, |(offset, _)| *offset);
         if !books.deleted && min_offset > first_retained && min_offset <= books.known_end {
             let text = format!("{queue:?} begins at {min_offset}, and offset {first_retained} is retained");

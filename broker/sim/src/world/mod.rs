@@ -192,10 +192,18 @@ impl World {
             Trouble::FlushFails { after } => {
                 disk.faults.arm(Fault { class: Class::Flush, after, kind: DiskErrorKind::Io, forever: false });
             }
+            Trouble::ReadsFail { after, count } => {
+                for nth in 0..count {
+                    let after = after + nth;
+                    disk.faults.arm(Fault { class: Class::Read, after, kind: DiskErrorKind::Io, forever: false });
+                }
+            }
+            Trouble::Garbled { after } => disk.faults.garble_after = Some(after),
             Trouble::Full { bytes_left } => disk.capacity_bytes = disk.used_bytes() + bytes_left,
         }
         self.requests_left = life.request_count;
-        self.ledger.faulty = matches!(life.trouble, Trouble::Fails { .. } | Trouble::FlushFails { .. });
+        self.ledger.faulty =
+            matches!(life.trouble, Trouble::Fails { .. } | Trouble::FlushFails { .. } | Trouble::ReadsFail { .. });
     }
 
     /// The shard serves until its life's requests are made and some more steps are gone, or it fails.

@@ -30,6 +30,18 @@ pub enum Trouble {
         /// Which one.
         after: u64,
     },
+    /// Reads fail, once each: the others of the disk's operations do not.
+    ReadsFail {
+        /// Reads before the first of them.
+        after: u64,
+        /// So many.
+        count: u64,
+    },
+    /// A read of the log gives wrong bytes, once.
+    Garbled {
+        /// Reads of the log before it.
+        after: u64,
+    },
     /// The disk has no room for more than what is there plus so many bytes; it heals when the life ends, or before.
     Full {
         /// Room left.
@@ -75,6 +87,8 @@ pub struct Plan {
     pub client_count: usize,
     /// Clients that speak RocketMQ's protocol, and send messages for later.
     pub remote_count: usize,
+    /// They commit offsets, lock queues, and give up on messages too.
+    pub groups: bool,
     /// Topics that clients know of.
     pub topic_count: usize,
     /// Queues of a new topic.
@@ -112,6 +126,7 @@ impl Plan {
             retention_bytes: rng.percent(30).then(|| segment_size_bytes * rng.between(1, 3)),
             client_count: rng.index(3) + 1,
             remote_count: 0,
+            groups: false,
             topic_count: rng.index(3) + 1,
             queue_count: u32::try_from(rng.between(1, 3)).unwrap_or(1),
             pipeline_max: rng.pick(&[1, 2, 4, 16]),
@@ -148,6 +163,14 @@ impl Plan {
             self.remote_count = rng.index(2) + 1;
             self.lives.iter_mut().for_each(|life| life.request_count += 40);
         }
+        for life in self.lives.iter_mut().filter(|life| life.trouble == Trouble::None) {
+            match rng.below(50) {
+                0 => life.trouble = Trouble::ReadsFail { after: rng.below(4), count: rng.between(1, 3) },
+                1 => life.trouble = Trouble::Garbled { after: rng.below(4) },
+                _ => {}
+            }
+        }
+        self.groups = self.remote_count > 0 && rng.percent(60);
         self
     }
 }

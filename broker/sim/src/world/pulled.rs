@@ -67,13 +67,17 @@ pub(super) fn refused(
     (queue, from): (QueueIndex, u64),
     ledger: &mut Ledger,
 ) -> Result<Option<u64>, String> {
-    let excused = ledger.faulty || (ledger.index_damaged && remark.contains("queue index"));
-    if code != Code::SYSTEM_ERROR || excused {
+    if code != Code::SYSTEM_ERROR {
         return Ok(None);
     }
     let behind = remark.split_once("that can be read has offset ").map(|(_, behind)| behind);
-    let number = behind.and_then(|behind| behind.split(':').next()).and_then(|number| number.parse().ok());
-    let next = number.ok_or_else(|| format!("a pull failed: {remark}"))?;
-    ledger.refused_as_damaged(queue, from, next);
-    Ok(Some(next))
+    let number =
+        behind.and_then(|behind| behind.split([':', ';']).next()).and_then(|number| number.trim().parse().ok());
+    if let Some(next) = number {
+        // Whoever is told to go on elsewhere never comes back: nothing but damage excuses that, also on a failing disk.
+        ledger.refused_as_damaged(queue, from, next);
+        return Ok(Some(next));
+    }
+    let excused = ledger.faulty || (ledger.index_damaged && remark.contains("queue index"));
+    if excused { Ok(None) } else { Err(format!("a pull failed: {remark}")) }
 }

@@ -11,6 +11,7 @@ mod pulls;
 mod sends;
 mod topics;
 
+pub(super) use offsets::{GROUP_OF_REMOTES, group_name};
 pub(super) use pulls::PullEnd;
 
 use super::ledger::Ledger;

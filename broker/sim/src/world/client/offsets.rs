@@ -8,8 +8,11 @@ use ringmq_proto::code::Code;
 use ringmq_proto::ids::QueueOffset;
 use ringmq_proto::native::{CommitOffset, Frame, FrameFlags, Kind, QueryOffset, encode_request};
 
-/// Consumer groups of a history.
+/// Consumer groups of native clients.
 const GROUP_COUNT: u64 = 2;
+
+/// The group of those that speak RocketMQ's protocol.
+pub(in crate::world) const GROUP_OF_REMOTES: u32 = 2;
 
 /// A commit that waits for its answer.
 #[derive(Debug)]
@@ -100,6 +103,7 @@ impl Operation for Query {
     }
 }
 
-fn group_name(group: u32) -> String {
+/// The name of a group of the judge.
+pub(in crate::world) fn group_name(group: u32) -> String {
     format!("group-{group}")
 }

@@ -5,6 +5,7 @@ use super::{Answer, Asked, CONSUMERS, Remote, Told};
 use crate::rng::Rng;
 use crate::world::later::LEVELS_MS;
 use crate::world::ledger::Ledger;
+use crate::world::plan::Plan;
 use ringmq_broker::now::Now;
 use ringmq_proto::code::Code;
 use ringmq_proto::remoting::consumer::SendMessageBack;
@@ -21,14 +22,17 @@ struct Back {
 }
 
 impl Remote {
-    pub(super) fn send_one_back(&mut self, rng: &mut Rng, ledger: &mut Ledger, now: Now) {
+    pub(super) fn send_one_back(&mut self, rng: &mut Rng, plan: &Plan, ledger: &mut Ledger, now: Now) {
         if self.remembered.is_empty() {
             return;
         }
         let seen = self.remembered[rng.index(self.remembered.len())];
         let delay_level = rng.pick(&[0, 1, 1, 2, -1]);
+        let attempts_max = if plan.groups { rng.pick(&[0, 1, 2, 1000]) } else { 1000 };
+        let gives_up = delay_level < 0 || seen.attempts >= attempts_max;
         let wait_ms = match usize::try_from(delay_level) {
             Err(_) => 0,
+            Ok(_) if gives_up => 0,
             Ok(0) => {
                 let level = FIRST_LEVEL + usize::try_from(seen.attempts).unwrap_or(0);
                 LEVELS_MS[level.min(LEVELS_MS.len()) - 1]
@@ -36,7 +40,7 @@ impl Remote {
             Ok(level) => LEVELS_MS[level - 1],
         };
         let not_before_ms = ledger.later.counted(now.wall_ms, wait_ms);
-        let attempt = ledger.later.sent_back(seen.message, not_before_ms, delay_level < 0);
+        let attempt = ledger.later.sent_back(seen.message, not_before_ms, gives_up);
         let request = SendMessageBack {
             offset: seen.position.cast_signed(),
             group: CONSUMERS,
@@ -44,7 +48,7 @@ impl Remote {
             origin_msg_id: None,
             origin_topic: None,
             unit_mode: Some(false),
-            max_reconsume_times: Some(1000),
+            max_reconsume_times: Some(attempts_max),
         };
         self.ask(Back { seen, attempt }, code::CONSUMER_SEND_MSG_BACK, &request, &[]);
     }

@@ -6,6 +6,8 @@
 
 mod backs;
 mod ends;
+pub(super) mod locks;
+mod offsets;
 mod pulls;
 mod sends;
 
@@ -92,6 +94,8 @@ pub(super) struct Remote {
     remembered: VecDeque<Seen>,
     /// Halves that the broker has asked about.
     questions: Vec<MessageId>,
+    /// Times that it has let all its locks go.
+    unlocks: u32,
     trace: bool,
 }
 
@@ -110,6 +114,7 @@ impl Remote {
             max_seen: BTreeMap::new(),
             remembered: VecDeque::new(),
             questions: Vec::new(),
+            unlocks: 0,
             trace,
         }
     }
@@ -266,6 +271,8 @@ impl Peer for Remote {
 
     fn disconnect(&mut self, ledger: &mut Ledger) {
         self.connection = None;
+        ledger.all_arrived(self.producer);
+        ledger.locks.let_go(self.producer);
         self.outgoing.clear();
         self.incoming.clear();
         for asked in std::mem::take(&mut self.pending).into_values() {
@@ -297,12 +304,19 @@ impl Peer for Remote {
     }
 
     fn act(&mut self, rng: &mut Rng, plan: &Plan, ledger: &mut Ledger, now: Now) {
+        if plan.groups && rng.percent(25) {
+            return if rng.percent(70) {
+                self.offset_some(rng, plan, ledger)
+            } else {
+                self.lock_some(rng, plan, ledger, now)
+            };
+        }
         match rng.below(100) {
             0..58 => self.send_some(rng, plan, ledger, now),
             58..72 => self.end_some(rng, ledger, now),
             72..77 => self.recall_some(rng, ledger),
             77..92 => self.pull_some(rng, plan, ledger),
-            _ => self.send_one_back(rng, ledger, now),
+            _ => self.send_one_back(rng, plan, ledger, now),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Answer, Asked, CONSUMERS, REMEMBERED_MAX, Remote, Told, hold, queue_known, queue_named, release};
 use crate::rng::Rng;
+use crate::world::client::{GROUP_OF_REMOTES, group_name};
 use crate::world::ledger::Ledger;
 use crate::world::plan::Plan;
 use crate::world::pulled::{Pulled, refused};
@@ -42,15 +43,18 @@ impl Remote {
         let from = if rng.percent(80) { next } else { rng.below(next + 3) };
         let wait_ms = rng.pick(&[0, 0, 50, 5000]);
         let suspend = if wait_ms > 0 { pull_flag::SUSPEND } else { 0 };
+        let committed = if plan.groups && held { self.commit_by_pull(rng, ledger, to, from) } else { None };
+        let commits = if committed.is_some() { pull_flag::COMMIT_OFFSET } else { 0 };
         let name = ledger.topics[to.0].name.clone();
+        let group = if committed.is_some() { group_name(GROUP_OF_REMOTES) } else { CONSUMERS.into() };
         let request = PullMessage {
-            consumer_group: CONSUMERS,
+            consumer_group: &group,
             topic: &name,
             queue_id: to.1.cast_signed(),
             queue_offset: from.cast_signed(),
             max_msg_nums: rng.pick(&[1, 3, 32]),
-            sys_flag: pull_flag::SUBSCRIPTION | suspend,
-            commit_offset: 0,
+            sys_flag: pull_flag::SUBSCRIPTION | suspend | commits,
+            commit_offset: committed.unwrap_or(0).cast_signed(),
             suspend_timeout_millis: wait_ms,
             subscription: Some("*"),
             sub_version: 0,
