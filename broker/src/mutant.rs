@@ -113,6 +113,10 @@ pub enum Mutant {
     DeadLetterTwice,
     /// A message that is sent back once too often is said to go to the dead letters, and does not.
     DeadLetterForgotten,
+    /// The last message of a batch that remoting clients send is acknowledged and not kept.
+    BatchLastForgotten,
+    /// A delayed message that a native client sends is acknowledged and not kept.
+    NativeDelayForgotten,
     /// The lock of a queue is given to who asks, whoever has it.
     LockGivenTwice,
 }
@@ -173,6 +177,8 @@ impl Mutant {
         Self::PullBorneCommitWins,
         Self::DeadLetterTwice,
         Self::DeadLetterForgotten,
+        Self::BatchLastForgotten,
+        Self::NativeDelayForgotten,
         Self::LockGivenTwice,
     ];
 }

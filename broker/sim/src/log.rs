@@ -116,6 +116,8 @@ pub struct Commit {
     pub durable: LogPosition,
     /// It holds messages, and no other records.
     pub messages_only: bool,
+    /// Some of its messages wait, or end to wait, and it holds nothing else.
+    pub ends_only: bool,
     /// Its messages: queue, offset, body.
     pub messages: Vec<(QueueId, u64, Vec<u8>)>,
 }
@@ -140,13 +142,18 @@ pub fn commits(disk: &SimDisk, log_id: u128) -> Vec<Commit> {
                 length: length as u64,
                 durable: LogPosition::new(word(40)),
                 messages_only: true,
+                ends_only: true,
                 messages: Vec::new(),
             };
             for record in records(&bytes[at + COMMIT_HEADER_SIZE..at + length]).flatten() {
-                commit.messages_only &= record.header.kind.is_messages() || record.header.kind == RecordKind::PAD;
+                let kind = record.header.kind;
+                let is_end = kind == RecordKind::PENDING || kind == RecordKind::SETTLED;
+                commit.messages_only &= kind.is_messages() || kind == RecordKind::PAD;
+                commit.ends_only &= kind.is_messages() || kind == RecordKind::PAD || is_end;
                 let queue = record.header.queue_id;
                 let _ = messages(&record, |(offset, _, body)| commit.messages.push((queue, offset, body.to_vec())));
             }
+            commit.ends_only &= !commit.messages_only;
             found.push(commit);
             at += length;
         }

@@ -4,13 +4,14 @@
 mod common;
 
 use common::{Bench, options};
-use ringmq_broker::disk::{Directory, Disk, DiskOpKind, FileName};
+use ringmq_broker::disk::{Directory, Disk, DiskErrorKind, DiskOpKind, FileName};
 use ringmq_broker::store::keys::KeyLimits;
 use ringmq_broker::store::{
     BatchItem, BatchShared, KeyKind, KeyQuery, NewMessage, QueryOutcome, Retention, StoreOptions,
 };
 use ringmq_proto::ids::QueueId;
 use ringmq_proto::message::{Host, StoredMessage};
+use ringmq_sim::disk::{Class, Fault};
 
 fn small() -> StoreOptions {
     let mut options = options(512);
@@ -201,6 +202,34 @@ fn lost_or_damaged_runs_are_made_again_from_the_log() {
     }
     wait_for_rebuild(&mut bench);
     assert_all_found(&mut bench, 0..2001);
+}
+
+#[test]
+fn what_the_disk_never_reads_is_said_to_be_missing_and_found_after_the_next_start() {
+    let mut bench = Bench::new(small());
+    let queue = bench.topic("t", 1)[0];
+    send_numbers(&mut bench, queue, 0..999);
+    let mut bench = bench.reopen(|disk, _| {
+        disk.kill();
+        let files = disk.list(Directory::Index).expect("listed");
+        for (file, _) in files.into_iter().filter(|(file, _)| matches!(file, FileName::KeyRun(_))) {
+            disk.execute(DiskOpKind::Remove { file }).expect("removed");
+        }
+    });
+    bench.disk.faults.arm(Fault { class: Class::Read, after: 0, kind: DiskErrorKind::Io, forever: true });
+    // Each place is tried ten times, a second apart.
+    for _ in 0..30 {
+        bench.settle();
+    }
+    let question = || KeyQuery::new("t", "never sent", KeyKind::Word, 0..=u64::MAX, 1);
+    let (found, incomplete) = ask(&mut bench, question());
+    let why = incomplete.expect("not everything was looked at");
+    assert!(found.is_empty() && why.contains("messages may be missing"), "{why}");
+    bench.disk.faults.heal();
+    let mut bench = bench.reopen(|disk, _| disk.kill());
+    wait_for_rebuild(&mut bench);
+    assert_all_found(&mut bench, 0..999);
+    assert_eq!(ask(&mut bench, question()), (Vec::new(), None));
 }
 
 #[test]

@@ -12,11 +12,12 @@ use super::request::{Dialect, NO_QUEUE, NOT_WRITABLE, Rejection, Request, Respon
 use super::schedule::{Deferred, Taken, When};
 use super::send::{Appender, Item, NOT_OPENED, PERM_WRITE, Stored, check_deferred};
 use super::topics::TopicWish;
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::{AckMode, NewMessage};
 use ringmq_proto::code::Code;
 use ringmq_proto::error::DecodeError;
-use ringmq_proto::ids::QueueId;
+use ringmq_proto::ids::{LogPosition, QueueId, QueueOffset};
 use ringmq_proto::limits::{FRAME_MESSAGE_COUNT_MAX, FRAME_SIZE_BYTES_MAX};
 use ringmq_proto::native::{
     CommitOffset, CreateTopic, DeleteTopic, FRAME_HEADER_SIZE_BYTES, Frame, FrameFlags, FrameHeader, Hello, Kind,
@@ -261,9 +262,13 @@ impl Shard {
             tag_hash,
         };
         let deferred = Deferred { topic: &topic, number, producer_group: "", message };
-        let Taken::Stored { position, offset, .. } = self.defer(now, mode, when, &deferred)? else {
-            return Err(NO_PLACE_YET);
+        let taken = if mutant::active(Mutant::NativeDelayForgotten) {
+            let (position, offset) = (LogPosition::ZERO, QueueOffset::ZERO);
+            Taken::Stored { position, offset, recall_handle: None }
+        } else {
+            self.defer(now, mode, when, &deferred)?
         };
+        let Taken::Stored { position, offset, .. } = taken else { return Err(NO_PLACE_YET) };
         self.metrics.messages_appended += 1;
         if !token.oneway {
             self.drafts[mode as usize].reply_count += 1;

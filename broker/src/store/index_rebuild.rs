@@ -61,7 +61,7 @@ impl Store {
 
     /// Looks through a slice of the log; the time to the next one.
     fn rebuild_slice(&mut self, rebuild: &mut IndexRebuild, from: LogPosition, end: LogPosition) -> u64 {
-        let mut place = rebuild.place.take().filter(|place| place.at >= from).unwrap_or_else(|| ScanPlace::new(from));
+        let mut place = rebuild.place.take().filter(|place| place.at == from).unwrap_or_else(|| ScanPlace::new(from));
         let slice_end = place.at.plus(SCAN_SLICE_BYTES);
         let mut pace_ns = SCAN_PACE_NS;
         let mut bytes = Vec::new();

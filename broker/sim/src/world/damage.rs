@@ -3,7 +3,8 @@
 //!
 //! A commit that was never promised to be durable may be cut as a torn tail when it is bad; one below a later commit's durable
 //! mark must be refused in place, and nothing else may be lost. Only commits of messages are hit: what state is lost with
-//! a damaged record of state is the business of a scenario.
+//! a damaged record of state is the business of a scenario. Where groups are played, what says that messages wait or have ended
+//! is hit too: then nobody can say how often they come, and all else must hold.
 
 use super::World;
 use crate::log::Commit;
@@ -21,7 +22,8 @@ impl World {
         let promised = commits.iter().map(|commit| commit.durable).max().unwrap_or_default();
         commits
             .into_iter()
-            .filter(|commit| commit.messages_only && !commit.messages.is_empty())
+            .filter(|commit| commit.messages_only || (commit.ends_only && self.plan.groups))
+            .filter(|commit| !commit.messages.is_empty())
             .filter(|commit| commit.position.plus(commit.length) <= promised)
             .collect()
     }
@@ -35,6 +37,9 @@ impl World {
         let byte = target.position.since(target.segment) + self.rng.below(target.length);
         let bit = u8::try_from(self.rng.below(8)).unwrap_or(0);
         self.ledger.commit_damaged(target.position, &target.messages);
+        if target.ends_only {
+            self.ledger.ends_damaged();
+        }
         self.say(|| format!("bit {bit} of byte {byte} flips in the commit at {}", target.position));
         self.machine.disk.flip(FileName::Segment(target.segment), byte, bit);
         self.tally.flips += 1;
@@ -73,6 +78,9 @@ impl World {
         self.machine.disk.overwrite(hit_file, hit_at, &bytes);
         for commit in std::iter::once(lost).chain(&hit) {
             self.ledger.commit_damaged(commit.position, &commit.messages);
+            if commit.ends_only {
+                self.ledger.ends_damaged();
+            }
         }
         self.tally.astray += 1;
     }

@@ -131,6 +131,8 @@ pub(super) struct Later {
     waiting: BTreeMap<MessageId, Waiting>,
     backs: BTreeMap<MessageId, Vec<Back>>,
     copies: BTreeMap<MessageId, BTreeSet<(QueueIndex, u64)>>,
+    /// A record was damaged at rest that says that messages wait, or have ended: they may come twice, or never.
+    in_doubt: bool,
     /// Somebody sets the clock: no time that is counted from another means anything.
     clock_is_set: bool,
 }
@@ -149,6 +151,11 @@ impl Later {
     /// A time that is counted from now, if that means something.
     pub(super) fn counted(&self, wall_ms: u64, wait_ms: u64) -> u64 {
         if self.clock_is_set { 0 } else { wall_ms + wait_ms }
+    }
+
+    /// Nobody can say how often a message comes.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// A message for later leaves.
@@ -179,7 +186,7 @@ impl Later {
     pub(super) fn must_be_pending(&self, message: MessageId, others: u32, wall_ms: u64) -> bool {
         let Some(half) = self.waiting.get(&message) else { return false };
         let too_young = wall_ms < half.sent_ms + GIVEN_UP_AFTER_MS;
-        half.ends_left <= others && too_young && !self.clock_is_set
+        half.ends_left <= others && too_young && !self.clock_is_set && !self.in_doubt
     }
 
     /// A message is sent back; gives the number of the attempt.
@@ -198,6 +205,16 @@ impl Later {
 }
 
 impl Ledger {
+    /// A record that says that messages wait, or have ended, was damaged at rest: each may be delivered once more.
+    pub(super) fn ends_damaged(&mut self) {
+        self.later.in_doubt = true;
+        let messages: Vec<MessageId> = self.later.waiting.keys().copied().collect();
+        for message in messages {
+            self.judge.send(message);
+            self.judge.outcome(message, Outcome::Unknown);
+        }
+    }
+
     /// A reader saw a message, stored at this time.
     pub(super) fn later_seen(&mut self, message: MessageId, queue: QueueIndex, offset: u64, store_time_ms: u64) {
         let topic = &self.topics[self.queue(queue).topic];
@@ -227,17 +244,18 @@ impl Ledger {
         } else {
             None
         };
-        if let Some(wrong) = wrong {
+        if let Some(wrong) = wrong.filter(|_| !self.later.in_doubt) {
             self.wrong(|| wrong);
         }
     }
 
     /// A half was rolled back, or a timed message recalled, and that was acknowledged.
     pub(super) fn cancelled(&mut self, message: MessageId) {
+        let in_doubt = self.later.in_doubt;
         let Some(waiting) = self.later.get(message) else { return };
         let contradiction = waiting.seen || waiting.given_up || waiting.committed || waiting.cancelled;
         waiting.cancelled = true;
-        if contradiction {
+        if contradiction && !in_doubt {
             let text = format!("{message} was cancelled, although it had ended: {waiting:?}");
             self.wrong(|| text);
         }
@@ -245,10 +263,11 @@ impl Ledger {
 
     /// A half was committed, and that was acknowledged.
     pub(super) fn committed(&mut self, message: MessageId, queue: QueueIndex) {
+        let in_doubt = self.later.in_doubt;
         let Some(waiting) = self.later.get(message) else { return };
         let contradiction = waiting.given_up || waiting.committed || waiting.cancelled;
         (waiting.committed, waiting.queue) = (true, Some(queue));
-        if contradiction {
+        if contradiction && !in_doubt {
             let text = format!("{message} was committed, although it had ended: {waiting:?}");
             self.wrong(|| text);
         }
@@ -259,6 +278,7 @@ impl Ledger {
         // Behind damage the broker may not know what was trimmed of a queue that nobody has read.
         let in_doubt = self.damaged && log_start > LogPosition::ZERO;
         let outcome = |waiting: &Waiting| match waiting.outcome() {
+            _ if self.later.in_doubt => Outcome::Unknown,
             Outcome::OkLater { .. } if in_doubt && !waiting.seen => Outcome::Unknown,
             outcome => outcome,
         };
@@ -270,7 +290,7 @@ impl Ledger {
         let mut wrong = None;
         for (message, backs) in &self.later.backs {
             let possible = backs.iter().filter(|back| !back.refused).count();
-            if copies(message) > possible {
+            if copies(message) > possible && !self.later.in_doubt {
                 wrong =
                     Some(format!("{message} was sent back {possible} times and came again {} times", copies(message)));
             }

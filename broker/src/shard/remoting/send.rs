@@ -13,6 +13,7 @@ use super::super::send::{Appender, Item, SYS_FLAG_ILLEGAL};
 use super::super::topics::queue_count;
 use super::Handled;
 use super::Stop;
+use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::{AckMode, NewMessage};
 use ringmq_proto::code::Code;
@@ -297,7 +298,9 @@ impl Shard {
             needed_perm: 0,
         };
         let mut records = Vec::new();
-        let count = appender.many(items.iter().copied(), |stored| records.push(stored))?;
+        let forgotten = usize::from(items.len() > 1 && mutant::active(Mutant::BatchLastForgotten));
+        let kept = &items[..items.len() - forgotten];
+        let count = appender.many(kept.iter().copied(), |stored| records.push(stored))?;
         self.metrics.messages_appended += u64::from(count);
         let Some(first) = records.first() else { return Err(BATCH_EMPTY.into()) };
         let first = (target.number, first.offset);
@@ -313,6 +316,7 @@ impl Shard {
                 position = position.plus(batch_entry_len(item.properties.len(), item.body.len()) as u64);
             }
         }
+        ids.extend_from_within(ids.len().saturating_sub(forgotten)..);
         self.answer_send(connection, token, mode, &ids, first, (None, None));
         Ok(())
     }

@@ -5,6 +5,7 @@
 //! an unknown outcome. Each kind of request has its file: how it is asked, and as an [`Operation`] what its answer means. A
 //! new one is another file, and a line in [`Client::act`].
 
+mod later;
 mod looks;
 mod offsets;
 mod pulls;
@@ -217,6 +218,9 @@ impl Peer for Client {
             return self.open(ledger, topic, number, true);
         }
         let (handle, queue) = rng.pick(&self.handles);
+        if plan.groups && rng.percent(8) {
+            return self.delay_one(rng, plan, ledger, now, (handle, queue));
+        }
         match rng.below(100) {
             0..50 => self.send_some(rng, plan, ledger, now, handle),
             50..75 => {

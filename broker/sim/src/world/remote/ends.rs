@@ -133,7 +133,8 @@ impl Asked for Recall {
             timer.recalls_in_doubt -= 1;
             let in_doubt = timer.recalls_in_doubt > 0 || timer.cancelled;
             let too_early = is_first && !in_doubt && told.now.wall_ms < due_ms;
-            if answer.code == Code::ILLEGAL_OPERATION && too_early && told.ledger.later.clock_is_sound() {
+            let doubtless = told.ledger.later.clock_is_sound() && !told.ledger.later.is_in_doubt();
+            if answer.code == Code::ILLEGAL_OPERATION && too_early && doubtless {
                 return Err(format!("{message} is not due before {due_ms}, and cannot be recalled"));
             }
         }

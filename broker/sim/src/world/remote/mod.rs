@@ -5,6 +5,7 @@
 //! meant.
 
 mod backs;
+mod batches;
 mod ends;
 pub(super) mod locks;
 mod offsets;
@@ -305,10 +306,10 @@ impl Peer for Remote {
 
     fn act(&mut self, rng: &mut Rng, plan: &Plan, ledger: &mut Ledger, now: Now) {
         if plan.groups && rng.percent(25) {
-            return if rng.percent(70) {
-                self.offset_some(rng, plan, ledger)
-            } else {
-                self.lock_some(rng, plan, ledger, now)
+            return match rng.below(10) {
+                0..5 => self.offset_some(rng, plan, ledger),
+                5..8 => self.lock_some(rng, plan, ledger, now),
+                _ => self.batch_some(rng, plan, ledger, now),
             };
         }
         match rng.below(100) {
