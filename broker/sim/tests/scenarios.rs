@@ -40,6 +40,7 @@ scenarios! {
     lying_flush_is_detected,
     full_disk_refuses_and_comes_back,
     pending_message_ends_exactly_once,
+    pending_message_below_the_trim_has_ended,
     segment_stays_while_it_is_read,
     store_time_never_falls_when_the_clock_is_set_back,
     damage_in_a_trimmed_log_gives_no_offset_twice,

@@ -5,6 +5,7 @@
 use super::rig::message;
 use super::{Got, Rig};
 use crate::rng::Rng;
+use ringmq_broker::disk::Directory;
 use ringmq_broker::store::pending::{DueFound, DueLimits, NewPending, Pending, PendingKind, PendingRead, SettledBy};
 use ringmq_broker::store::{Appended, Retention};
 use ringmq_proto::ids::{LogPosition, QueueId};
@@ -69,6 +70,44 @@ pub(super) fn pending_message_ends_exactly_once(alignment: usize) {
         }
         history.finish(seed);
     }
+}
+
+/// A half that ended in a part of the log which retention took has ended, although the snapshot that a start finds is from
+/// before, and places it where nothing is any more.
+pub(super) fn pending_message_below_the_trim_has_ended(alignment: usize) {
+    let mut rig = Rig::new(18, alignment, SEGMENT);
+    rig.kill();
+    rig.options.checkpoint_interval_bytes = 8 << 10;
+    rig.open();
+    let (waiting, filler) = (rig.topic("waiting", 1)[0], rig.topic("filler", 1)[0]);
+    let now = rig.now();
+    let new = NewPending { kind: PendingKind::Half, due_ms: now.wall_ms + 86_400_000, proof: 0 };
+    let half = rig.store().append_pending(now, waiting, &message(now, b"half"), new);
+    let half = half.unwrap_or_else(|refusal| panic!("{refusal}"));
+    for _ in 0..5 {
+        let _promised = rig.send(filler, &[0; 3000]);
+    }
+    rig.idle();
+    rig.stop();
+    assert!(!rig.disk.files(Directory::Snapshot).is_empty(), "a snapshot says that it is pending");
+    // From now on there is no other.
+    rig.options.checkpoint_interval_bytes = 192 << 20;
+    rig.options.retention = Retention { bytes: Some(2 * SEGMENT), age_ms: None };
+    rig.open();
+    let entry = rig.store().pending_half(half.position).expect("it is pending");
+    let ended = rig.store().settle(&entry, SettledBy::Cancelled);
+    assert!(matches!(ended, Ok(Some(_))), "{ended:?}");
+    rig.settle();
+    while rig.store().log_start() < LogPosition::new(SEGMENT) {
+        let _promised = rig.send(filler, &[0; 3000]);
+        rig.pass_ms(1100);
+        rig.settle();
+    }
+    assert_eq!(rig.store().pending_counts().halves, 0, "before the start");
+    rig.kill();
+    rig.open();
+    assert_eq!(rig.store().pending_counts().halves, 0, "it ended before the trim");
+    assert_eq!(rig.store().pending_half(half.position), None);
 }
 
 impl History {
