@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use ringmq_proto::limits::LONG_NAME_SIZE_BYTES_MAX;
+use ringmq_proto::remoting::topics;
 
 use crate::error::{Error, Result};
 
@@ -20,18 +21,18 @@ const GROUP_TOPIC_PREFIXES: [&str; 2] = ["%RETRY%", "%DLQ%"];
 
 /// RocketMQ's own topics, and what its others and its own groups begin with.
 const SYSTEM_TOPICS: [&str; 10] = [
-    "TBW102",
-    "SCHEDULE_TOPIC_XXXX",
+    topics::TEMPLATE,
+    topics::DELAYED,
     "BenchmarkTest",
-    "RMQ_SYS_TRANS_HALF_TOPIC",
-    "RMQ_SYS_TRACE_TOPIC",
-    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
-    "SELF_TEST_TOPIC",
-    "OFFSET_MOVED_EVENT",
+    topics::HALVES,
+    topics::TRACE,
+    topics::HALVES_ENDED,
+    topics::HALVES_GIVEN_UP,
+    topics::SELF_TEST,
+    topics::OFFSET_MOVED,
     "CHECKPOINT_TOPIC",
 ];
-const SYSTEM_PREFIXES: [&str; 2] = ["rmq_sys_", "CID_RMQ_SYS_"];
+const SYSTEM_PREFIXES: [&str; 2] = [topics::SYSTEM_PREFIX, "CID_RMQ_SYS_"];
 
 /// The namespace of a client, or none.
 #[derive(Clone, Debug, Default)]

@@ -9,6 +9,7 @@
 //!
 //! The bytes 1 and 2 separate. KEYS of the trace message are the ids and keys of the messages in it.
 
+use ringmq_proto::remoting::topics;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -18,9 +19,6 @@ use tokio::sync::mpsc;
 use crate::message::Message;
 use crate::outgoing::OutgoingMessage;
 use crate::producer::{Dialect, Producer, ProducerConfig};
-
-/// RocketMQ's default trace topic.
-const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 
 /// What brokers call their region when nobody said anything else.
 const REGION: &str = "DefaultRegion";
@@ -217,7 +215,7 @@ fn gather(records: &mut Vec<Record>) -> OutgoingMessage {
         count += 1;
     }
     records.drain(..count);
-    keys.iter().fold(OutgoingMessage::new(TRACE_TOPIC, body), |message, key| message.key(key))
+    keys.iter().fold(OutgoingMessage::new(topics::TRACE, body), |message, key| message.key(key))
 }
 
 #[cfg(test)]

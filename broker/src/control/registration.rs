@@ -8,14 +8,9 @@ use std::collections::BTreeMap;
 
 use ringmq_proto::remoting::registration::{DataVersion, RegisterBody, TopicConfig, body_checksum};
 use ringmq_proto::remoting::route::{PERM_INHERIT, PERM_READ, PERM_WRITE};
+use ringmq_proto::remoting::topics;
 
 use crate::shard::io::TopicNotice;
-
-/// The template of automatically created topics.
-pub const DEFAULT_TOPIC: &str = "TBW102";
-
-/// A topic that answers tools which try a broker out.
-const SELF_TEST_TOPIC: &str = "SELF_TEST_TOPIC";
 
 /// Queues of the topic that is named like its cluster, over all shards.
 const CLUSTER_TOPIC_QUEUE_COUNT: u32 = 16;
@@ -141,9 +136,9 @@ fn system_topics(identity: &Identity) -> impl Iterator<Item = TopicConfig> {
     let always = [
         topic(&identity.cluster, cluster_queues, perm),
         topic(&identity.name, 1, perm),
-        topic(SELF_TEST_TOPIC, 1, PERM_READ | PERM_WRITE),
+        topic(topics::SELF_TEST, 1, PERM_READ | PERM_WRITE),
     ];
-    let template = identity.default_topic_queue_count.map(|count| topic(DEFAULT_TOPIC, count, perm));
+    let template = identity.default_topic_queue_count.map(|count| topic(topics::TEMPLATE, count, perm));
     always.into_iter().chain(template)
 }
 

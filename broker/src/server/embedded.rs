@@ -7,6 +7,7 @@ use std::sync::mpsc::RecvError;
 use std::time::Duration;
 
 use ringmq_proto::message::Host;
+use ringmq_proto::remoting::topics;
 use ringmq_tls::{ClientTls, ServerTls};
 
 use super::config::{Config, DataPlane, Flush};
@@ -273,17 +274,17 @@ fn tls_settings(config: &Config) -> Vec<(&'static str, String)> {
 fn system_topics(config: &Config) -> Vec<SystemTopic> {
     let reply = format!("{}_REPLY_TOPIC", config.cluster);
     let delay_levels = u32::from(config.features.delay_levels.count()).max(18);
-    let topics = [
-        ("SCHEDULE_TOPIC_XXXX", delay_levels),
-        ("rmq_sys_wheel_timer", 1),
-        ("RMQ_SYS_TRANS_HALF_TOPIC", 1),
-        ("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
-        ("TRANS_CHECK_MAX_TIME_TOPIC", 1),
-        ("OFFSET_MOVED_EVENT", 1),
+    let own = [
+        (topics::DELAYED, delay_levels),
+        (topics::TIMED, 1),
+        (topics::HALVES, 1),
+        (topics::HALVES_ENDED, 1),
+        (topics::HALVES_GIVEN_UP, 1),
+        (topics::OFFSET_MOVED, 1),
         (&reply, 1),
     ];
-    let topics = topics.into_iter().chain(config.trace_topic.then_some(("RMQ_SYS_TRACE_TOPIC", 1)));
-    topics.map(|(name, queue_count)| SystemTopic { name: name.to_owned(), queue_count }).collect()
+    let own = own.into_iter().chain(config.trace_topic.then_some((topics::TRACE, 1)));
+    own.map(|(name, queue_count)| SystemTopic { name: name.to_owned(), queue_count }).collect()
 }
 
 fn identity(config: &Config, shard: &ShardAddress, shard_count: u32) -> Identity {

@@ -3,20 +3,18 @@
 use super::request::Rejection;
 use ringmq_proto::code::Code;
 use ringmq_proto::limits::{LONG_NAME_SIZE_BYTES_MAX, TOPIC_NAME_SIZE_BYTES_MAX};
+use ringmq_proto::remoting::topics;
 
-/// The template of new topics. Clients may neither create nor delete it; sending to it is pointless, and RocketMQ lets them.
-const TEMPLATE_TOPIC: &str = "TBW102";
-
-/// Topics that the broker uses itself: clients may neither create nor delete them, nor send to them.
+/// Topics that clients may neither create nor delete, nor send to. The template they may neither create nor delete; sending to it is
+/// pointless, and RocketMQ lets them.
 const OWN_TOPICS: [&str; 6] = [
-    "SCHEDULE_TOPIC_XXXX",
-    "RMQ_SYS_TRANS_HALF_TOPIC",
-    "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC",
-    "SELF_TEST_TOPIC",
-    "OFFSET_MOVED_EVENT",
+    topics::DELAYED,
+    topics::HALVES,
+    topics::HALVES_ENDED,
+    topics::HALVES_GIVEN_UP,
+    topics::SELF_TEST,
+    topics::OFFSET_MOVED,
 ];
-const SYSTEM_PREFIX: &str = "rmq_sys_";
 
 fn is_plain(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%|-_".contains(&byte))
@@ -24,7 +22,7 @@ fn is_plain(name: &str) -> bool {
 
 /// Whether a topic is one of the broker's own.
 pub(crate) fn is_system_topic(name: &str) -> bool {
-    name == TEMPLATE_TOPIC || OWN_TOPICS.contains(&name) || name.starts_with(SYSTEM_PREFIX)
+    name == topics::TEMPLATE || OWN_TOPICS.contains(&name) || name.starts_with(topics::SYSTEM_PREFIX)
 }
 
 /// Whether clients must not send to a topic. Asked for every message: the first letter rules nearly all out.
@@ -100,7 +98,7 @@ mod tests {
         for bad in ["", "a b", "a/b", "ü", "a\0", &"t".repeat(128), &format!("%DLQ%{}", "g".repeat(251))] {
             assert_eq!(code(bad), Err(Code::INVALID_PARAMETER), "{bad}");
         }
-        for own in ["TBW102", "SCHEDULE_TOPIC_XXXX", "rmq_sys_wheel_timer"] {
+        for own in [topics::TEMPLATE, topics::DELAYED, topics::TIMED] {
             assert_eq!(code(own), Err(Code::INVALID_PARAMETER), "{own}");
         }
     }

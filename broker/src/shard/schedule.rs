@@ -22,15 +22,7 @@ use ringmq_proto::limits::PROPERTIES_SIZE_BYTES_MAX;
 use ringmq_proto::message::StoredMessage;
 use ringmq_proto::message::properties::{Properties, append_property, names};
 use ringmq_proto::message::tag::tag_hash_of_properties;
-
-/// Where messages of a delay level wait: in queue level − 1.
-pub(super) const DELAY_TOPIC: &str = "SCHEDULE_TOPIC_XXXX";
-/// Where timed messages wait.
-pub(super) const TIMER_TOPIC: &str = "rmq_sys_wheel_timer";
-/// Where first halves of transactions wait.
-pub(super) const HALF_TOPIC: &str = "RMQ_SYS_TRANS_HALF_TOPIC";
-/// Where halves go whose producers were asked too often.
-pub(super) const GIVEN_UP_TOPIC: &str = "TRANS_CHECK_MAX_TIME_TOPIC";
+use ringmq_proto::remoting::topics;
 
 /// Properties that the broker says itself: left out of what clients send.
 pub(super) const CLIENT_MAY_NOT_SAY: &[&str] = &[
@@ -215,15 +207,15 @@ impl Shard {
         let (name, number, new) = match when {
             When::Level(level) => {
                 let due_ms = now.wall_ms.saturating_add(self.settings.features.delay_levels.wait_ms(level));
-                (DELAY_TOPIC, u32::from(level) - 1, NewPending { kind: PendingKind::Delay, due_ms, proof: 0 })
+                (topics::DELAYED, u32::from(level) - 1, NewPending { kind: PendingKind::Delay, due_ms, proof: 0 })
             }
             When::At(due_ms) => {
                 let proof = timer_proof(deferred.topic, unique_key);
-                (TIMER_TOPIC, 0, NewPending { kind: PendingKind::Timer, due_ms, proof })
+                (topics::TIMED, 0, NewPending { kind: PendingKind::Timer, due_ms, proof })
             }
             When::Half { due_ms } => {
                 let proof = group_proof(producer_group(deferred));
-                (HALF_TOPIC, 0, NewPending { kind: PendingKind::Half, due_ms, proof })
+                (topics::HALVES, 0, NewPending { kind: PendingKind::Half, due_ms, proof })
             }
             When::Now => unreachable!("a message for now is sent to its queue"),
         };
@@ -255,7 +247,7 @@ impl Shard {
             return Ok(Ok(*queue));
         }
         let queue_count =
-            if name == DELAY_TOPIC { u32::from(self.settings.features.delay_levels.count()).max(18) } else { 1 };
+            if name == topics::DELAYED { u32::from(self.settings.features.delay_levels.count()).max(18) } else { 1 };
         self.start_system_topic(now, name, queue_count).map(Err)
     }
 

@@ -9,7 +9,7 @@
 
 use super::Shard;
 use super::request::Rejection;
-use super::schedule::{GIVEN_UP_TOPIC, RealMessage, Step};
+use super::schedule::{RealMessage, Step};
 use crate::mutant::{self, Mutant};
 use crate::now::Now;
 use crate::store::pending::{Pending, PendingRead, SettledBy};
@@ -20,6 +20,7 @@ use ringmq_proto::limits::PROPERTIES_SIZE_BYTES_MAX;
 use ringmq_proto::message::StoredMessageParts;
 use ringmq_proto::message::properties::{Properties, append_property, names};
 use ringmq_proto::message::stored::sys_flag;
+use ringmq_proto::remoting::topics;
 use std::collections::VecDeque;
 
 /// Check-backs that wait to be sent. When reached: the oldest is dropped, its producer is asked again later.
@@ -174,7 +175,7 @@ impl Shard {
     }
 
     fn give_up(&mut self, now: &Now, entry: &Pending, real: &RealMessage<'_>) -> Step {
-        let Ok(Ok(queue)) = self.system_queue(now, GIVEN_UP_TOPIC, 0) else { return Step::Refused };
+        let Ok(Ok(queue)) = self.system_queue(now, topics::HALVES_GIVEN_UP, 0) else { return Step::Refused };
         let delivered = mutant::active(Mutant::GivenUpHalfDelivered);
         let queue = self.real_queue(real.topic, real.number).filter(|_| delivered).unwrap_or(queue);
         let message = (queue, &real.message);

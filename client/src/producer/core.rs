@@ -1,5 +1,6 @@
 //! What all clones of a producer share: configuration, topics, and the rules of retrying.
 
+use ringmq_proto::remoting::topics;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::job::Job;
 use super::topic::{Offered, Topic};
-use super::way::{TEMPLATE_QUEUE_COUNT_MAX, TEMPLATE_TOPIC, Way};
+use super::way::{TEMPLATE_QUEUE_COUNT_MAX, Way};
 use super::{Dialect, ProducerConfig};
 use crate::cluster::{BrokerQueues, Cluster};
 use crate::error::{Error, Result};
@@ -158,7 +159,7 @@ impl Core {
     async fn route(&self, topic: &str) -> Result<(Vec<BrokerQueues>, bool)> {
         match self.cluster.route(topic).await {
             Err(unknown @ Error::NoRoute { .. }) if self.config.create_topics => {
-                let mut template = self.cluster.route(TEMPLATE_TOPIC).await.map_err(|_| unknown)?;
+                let mut template = self.cluster.route(topics::TEMPLATE).await.map_err(|_| unknown)?;
                 for broker in &mut template {
                     broker.write_count = broker.write_count.min(TEMPLATE_QUEUE_COUNT_MAX);
                 }

@@ -1,5 +1,6 @@
 //! The way to a broker in either dialect: what a lane's frame becomes on it, and what comes back.
 
+use ringmq_proto::remoting::topics;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,9 +20,6 @@ use crate::link::{FrameDone, Link, SendRefusal, SendReply};
 use crate::outgoing::REPLY;
 use crate::remoting::connection::{Connection, SendHeader};
 use crate::remoting::link::{Exchange, RemotingLink, Reply};
-
-/// The topic whose brokers create topics that are not there: RocketMQ's template topic.
-pub(super) const TEMPLATE_TOPIC: &str = "TBW102";
 
 /// Queues that a producer expects of a topic that is about to be created: RocketMQ's `defaultTopicQueueNums`.
 pub(super) const TEMPLATE_QUEUE_COUNT_MAX: u32 = 4;
@@ -125,7 +123,7 @@ impl Target<'_> {
         let header = SendHeader {
             producer_group: self.group,
             topic: self.topic,
-            default_topic: if self.create_topic { TEMPLATE_TOPIC } else { "" },
+            default_topic: if self.create_topic { topics::TEMPLATE } else { "" },
             default_topic_queue_nums: TEMPLATE_QUEUE_COUNT_MAX.cast_signed(),
             queue_id: i32::try_from(self.queue_id).unwrap_or(i32::MAX),
             born_timestamp: i64::try_from(born_time_ms).unwrap_or(i64::MAX),

@@ -41,6 +41,7 @@ mod scan;
 pub mod send;
 pub mod send_template;
 pub mod timer;
+pub mod topics;
 pub mod transaction;
 
 pub use direct::{Head, peek_code, read_head};

@@ -5,7 +5,7 @@ use super::super::Shard;
 use super::super::connection::Connection;
 use super::super::io::Effects;
 use super::super::request::{Rejection, Response, Token};
-use super::super::schedule::{Deferred, GIVEN_UP_TOPIC, RealMessage, Taken, When};
+use super::super::schedule::{Deferred, RealMessage, Taken, When};
 use super::super::send::SYS_FLAG_ILLEGAL;
 use super::super::transactions::{CheckBack, EndTransaction, Ended, Outcome};
 use super::send::{Target, Wishes, check_sizes};
@@ -21,6 +21,7 @@ use ringmq_proto::message::stored::sys_flag;
 use ringmq_proto::remoting::admin::settings::ResumeCheckHalfMessage;
 use ringmq_proto::remoting::send::SendHeader;
 use ringmq_proto::remoting::timer::{RecallMessage, RecallReply};
+use ringmq_proto::remoting::topics;
 use ringmq_proto::remoting::transaction::{self, CheckTransactionState};
 use ringmq_proto::remoting::{ExtHeader, request_code as code};
 use std::borrow::Cow;
@@ -105,7 +106,7 @@ impl Shard {
             ViewOutcome::Damaged(remark) => return Err(Rejection::because(Code::SYSTEM_ERROR, remark).into()),
         };
         let real = RealMessage::read(&message)
-            .filter(|real| real.stored.parts.topic == GIVEN_UP_TOPIC.as_bytes())
+            .filter(|real| real.stored.parts.topic == topics::HALVES_GIVEN_UP.as_bytes())
             .ok_or(NO_GIVEN_UP)?;
         let group = Properties::new(real.message.properties).get_str(names::PGROUP).unwrap_or_default();
         let half = Deferred { topic: real.topic, number: real.number, producer_group: group, message: real.message };

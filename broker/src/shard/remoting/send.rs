@@ -28,13 +28,11 @@ use ringmq_proto::message::tag::tag_hash;
 use ringmq_proto::remoting::direct::Head;
 use ringmq_proto::remoting::request_code as code;
 use ringmq_proto::remoting::send::{REGION_DEFAULT, SendHeader, SendResponse, encode_send_response};
+use ringmq_proto::remoting::topics;
 use ringmq_proto::remoting::{Frame, FrameError};
 
 /// RocketMQ's permission of a template: topics may be created like it.
 const PERM_INHERIT: u32 = 1;
-
-/// The template that all clients name by default.
-const DEFAULT_TEMPLATE: &str = "TBW102";
 
 /// The region that clients are told, and that is stored with each message: RocketMQ's default.
 pub(in crate::shard) const REGION: &str = REGION_DEFAULT;
@@ -196,7 +194,7 @@ impl Shard {
     /// Queues that a new topic gets here, by the topic that the client names as its template.
     fn template_queue_count(&self, send: &SendHeader<'_>) -> Option<u32> {
         let wanted = u32::try_from(send.default_topic_queue_nums).unwrap_or(0).max(1);
-        if send.default_topic == DEFAULT_TEMPLATE {
+        if send.default_topic == topics::TEMPLATE {
             return Some(wanted.min(self.settings.topic_queue_count_per_shard()));
         }
         let template = self.store.state().topic(send.default_topic)?;

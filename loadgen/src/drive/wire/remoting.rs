@@ -12,13 +12,11 @@ use ringmq_proto::message::{ClientBatchMessage, UniqueId};
 use ringmq_proto::remoting::admin::topics::UpdateTopic;
 use ringmq_proto::remoting::consumer::GetOffset;
 use ringmq_proto::remoting::pull::pull_flag;
+use ringmq_proto::remoting::topics;
 use ringmq_proto::remoting::{ExtHeader, request_code};
 
 use super::heard::{Messages, Results, Stored};
 use super::{Heard, Opening, Pulling, Refusal, Sending};
-
-/// The topic that unknown topics are made like, as every client says it.
-const DEFAULT_TOPIC: &str = "TBW102";
 
 /// The generator's groups.
 const PRODUCER_GROUP: &str = "loadgen-producer";
@@ -167,7 +165,7 @@ impl Remoting {
         let header = SendHeader {
             producer_group: PRODUCER_GROUP,
             topic: &queue.topic,
-            default_topic: DEFAULT_TOPIC,
+            default_topic: topics::TEMPLATE,
             default_topic_queue_nums: 4,
             queue_id: queue.number,
             born_timestamp: sending.born_time_ms.cast_signed(),
@@ -208,7 +206,7 @@ impl Remoting {
         let queue_nums = i32::try_from(queue_count).unwrap_or(i32::MAX);
         let header = UpdateTopic {
             topic,
-            default_topic: DEFAULT_TOPIC,
+            default_topic: topics::TEMPLATE,
             read_queue_nums: queue_nums,
             write_queue_nums: queue_nums,
             perm: PERM_READ_WRITE,

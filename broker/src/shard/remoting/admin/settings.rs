@@ -15,6 +15,7 @@ use ringmq_proto::remoting::ExtHeader;
 use ringmq_proto::remoting::admin::settings::{BrokerConfigReply, decode_properties, encode_properties};
 use ringmq_proto::remoting::lenient;
 use ringmq_proto::remoting::registration::DataVersion;
+use ringmq_proto::remoting::topics;
 use std::str::FromStr;
 
 /// Why a value cannot be used: what would be one.
@@ -39,9 +40,6 @@ const fn fixed(name: &'static str, tell: fn(&Shard) -> Option<String>) -> Settin
 const fn changeable(name: &'static str, tell: fn(&Shard) -> Option<String>, change: Change) -> Setting {
     Setting { name, tell, change: Some(change) }
 }
-
-/// Where clients that trace send what they saw.
-const TRACE_TOPIC: &str = "RMQ_SYS_TRACE_TOPIC";
 
 const MS_OF_HOUR: u64 = 3_600_000;
 
@@ -70,14 +68,14 @@ const SETTINGS: &[Setting] = &[
     fixed("longPollingEnable", |_| Some("true".into())),
     fixed("timerWheelEnable", |_| Some("true".into())),
     fixed("traceOn", |_| Some("true".into())),
-    fixed("msgTraceTopicName", |_| Some(TRACE_TOPIC.into())),
+    fixed("msgTraceTopicName", |_| Some(topics::TRACE.into())),
     fixed("slaveReadEnable", |_| Some("false".into())),
     fixed("filterServerNums", |_| Some("0".into())),
     // Of the client in RocketMQ's brokers; who may come with TLS is tls.server.mode's to say.
     fixed("useTLS", |_| Some("false".into())),
     fixed("regionId", |_| Some(super::super::send::REGION.into())),
     fixed("traceTopicEnable", |shard| {
-        Some(shard.settings.system_topics.iter().any(|topic| topic.name == TRACE_TOPIC).to_string())
+        Some(shard.settings.system_topics.iter().any(|topic| topic.name == topics::TRACE).to_string())
     }),
     changeable(
         "autoCreateTopicEnable",
