@@ -9,10 +9,10 @@
 //!
 //! The bytes 1 and 2 separate. KEYS of the trace message are the ids and keys of the messages in it.
 
-use ringmq_proto::remoting::topics;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringmq_proto::remoting::topics;
 use ringmq_tls::ClientTls;
 use tokio::sync::mpsc;
 

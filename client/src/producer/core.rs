@@ -1,10 +1,10 @@
 //! What all clones of a producer share: configuration, topics, and the rules of retrying.
 
-use ringmq_proto::remoting::topics;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use ringmq_proto::remoting::topics;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 

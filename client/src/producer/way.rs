@@ -1,6 +1,5 @@
 //! The way to a broker in either dialect: what a lane's frame becomes on it, and what comes back.
 
-use ringmq_proto::remoting::topics;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use ringmq_proto::message::client_batch::ClientBatchMessage;
 use ringmq_proto::message::properties::{Properties, names};
 use ringmq_proto::remoting::request_code::{SEND_BATCH_MESSAGE, SEND_MESSAGE_V2, SEND_REPLY_MESSAGE_V2};
 use ringmq_proto::remoting::send::SendReply as Fields;
+use ringmq_proto::remoting::topics;
 
 use super::job::{Job, Payload};
 use super::lane::LaneFrame;
